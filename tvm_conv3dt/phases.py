@@ -1,0 +1,126 @@
+"""The arithmetic of one axis: strides and dilations as phases.
+
+Output position ``o`` takes input position ``i`` through tap ``t`` when
+``o + pad == stride * i + dilation * t``. Written with ``o = stride * q + r``, the phase ``r`` decides
+which taps there are, and each phase is a dense convolution over ``q``: nothing is multiplied by an
+inserted zero, and nothing is scattered.
+
+With ``g = gcd(stride, dilation)`` a phase has taps only where ``g`` divides ``r + pad``. They are
+``t = first_tap(r) + j * tap_step`` with ``tap_step = stride / g``, and tap ``j`` of position ``q``
+reads input ``q + first_input(r) - j * input_step`` with ``input_step = dilation / g``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import gcd
+from typing import TypeVar
+
+__all__ = ["Axis"]
+
+# A Python int, or an integer expression of a compiler: the formulas below serve both.
+Int = TypeVar("Int")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One spatial axis of a transposed convolution.
+
+    Parameters
+    ----------
+    input, output : int
+        Sizes of the input and of the output along this axis.
+    kernel, stride, dilation : int
+        Taps, stride and dilation along this axis.
+    pad : int
+        Positions cut off before the output: ``pad_before`` of TensorFlow's padding rule.
+    """
+
+    input: int
+    output: int
+    kernel: int
+    stride: int
+    dilation: int
+    pad: int
+
+    @property
+    def gcd(self) -> int:
+        """The greatest common divisor of stride and dilation."""
+        return gcd(self.stride, self.dilation)
+
+    @property
+    def quotients(self) -> int:
+        """How many positions ``q`` a phase has; the last may lie past the output's end."""
+        return -(-self.output // self.stride)
+
+    @property
+    def phases(self) -> int:
+        """How many phases the output has: the stride, or the output's size where that is less."""
+        return min(self.stride, self.output)
+
+    @property
+    def exact(self) -> bool:
+        """Whether every phase has every position, so that no output lies past the end."""
+        return self.quotients * self.phases == self.output
+
+    @property
+    def tap_step(self) -> int:
+        """Distance between two taps of one phase."""
+        return self.stride // self.gcd
+
+    @property
+    def input_step(self) -> int:
+        """Distance between the inputs of two neighbouring taps of one phase."""
+        return self.dilation // self.gcd
+
+    @property
+    def taps(self) -> int:
+        """The largest number of taps that any phase can have."""
+        return -(-self.kernel // self.tap_step)
+
+    @property
+    def uniform(self) -> bool:
+        """Whether every phase has exactly `taps` taps."""
+        return all(self.phase_taps(r) == self.taps for r in range(self.phases))
+
+    def first_tap(self, r: Int) -> Int:
+        """Return the first tap of phase `r`, meaningful where `reached` holds."""
+        if self.tap_step == 1:
+            return r * 0  # type: ignore[operator,no-any-return]
+        inverse = pow(self.input_step, -1, self.tap_step)
+        return (r + self.pad) // self.gcd * inverse % self.tap_step  # type: ignore[operator,no-any-return]
+
+    def first_input(self, r: Int) -> Int:
+        """Return the input position, less ``q``, that the first tap of phase `r` reads."""
+        return (r + self.pad - self.dilation * self.first_tap(r)) // self.stride  # type: ignore[operator,no-any-return]
+
+    def reached(self, r: int) -> bool:
+        """Whether phase `r` has a tap at all; where none does, the output is zero."""
+        return (r + self.pad) % self.gcd == 0 and self.first_tap(r) < self.kernel
+
+    def phase_taps(self, r: int) -> int:
+        """Return how many taps phase `r` has."""
+        if not self.reached(r):
+            return 0
+        return -(-(self.kernel - self.first_tap(r)) // self.tap_step)
+
+    @property
+    def reads(self) -> tuple[int, int]:
+        """First and last input position that any tap of any phase reads, outside the input too.
+
+        An axis without a single tap inside its phases reads ``(0, 0)``.
+        """
+        first, last = [], []
+        for r in range(self.phases):
+            count = self.phase_taps(r)
+            if count:
+                offset = self.first_input(r)
+                first.append(offset - (count - 1) * self.input_step)
+                last.append(self.quotients - 1 + offset)
+        return (min(first), max(last)) if first else (0, 0)
+
+    @property
+    def halo(self) -> tuple[int, int]:
+        """Zeros to put before and after the input so that every read lies inside."""
+        first, last = self.reads
+        return max(0, -first), max(0, last - (self.input - 1))
