@@ -1,0 +1,82 @@
+"""The group of verbs: finds a verb's module when it is used, and reports errors."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import Any
+
+import click
+
+from tvm_conv3dt import __version__
+from tvm_conv3dt.cli import EXIT_ENVIRONMENT, EXIT_INTERRUPTED
+from tvm_conv3dt.errors import Conv3dtError
+
+# In the order in which a newcomer uses them; each is a module here with a `command`.
+VERBS = ("demo", "device", "tune", "promote", "build", "verify", "bench", "show")
+
+
+class ReportedError(click.ClickException):
+    """An error as the user sees it: one line without a traceback, and an exit status."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+    def show(self, file: Any = None) -> None:
+        """Write the message to stderr."""
+        click.echo(f"error: {self.format_message()}", file=file, err=True)
+
+
+class Verbs(click.Group):
+    """Click's group, with verbs imported on demand and errors turned into exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the verbs, in the order of `VERBS`."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a verb's command; None where there is no such verb."""
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = import_module(f"tvm_conv3dt.cli.{cmd_name}").command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; a failure that the user can mend ends in its exit code, not a traceback."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
+        except BrokenPipeError:
+            # The reader of our output is gone (`| head`); that is for click to end quietly.
+            raise
+        except Conv3dtError as error:
+            if _debugging():
+                raise
+            raise ReportedError(str(error), error.exit_code) from error
+        except OSError as error:
+            if _debugging():
+                raise
+            raise ReportedError(f"failed to use a file: {error}", EXIT_ENVIRONMENT) from error
+
+
+def _debugging() -> bool:
+    return os.environ.get("TVM_CONV3DT_DEBUG", "") not in ("", "0")
+
+
+@click.command(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 ok, 1 a kernel failed, 2 usage, 3 environment. "
+    "TVM_CONV3DT_DEBUG=1 shows tracebacks.",
+)
+@click.version_option(__version__, prog_name="tvm-conv3dt")
+def group() -> None:
+    """tf.nn.conv3d_transpose, compiled: tune, build, verify and time it.
+
+    \b
+    Example, the whole way on three real layers:
+      tvm-conv3dt demo
+    """
