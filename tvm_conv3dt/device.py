@@ -1,0 +1,289 @@
+"""Devices: the catalogue of those that can be named, and what this machine is."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tvm_conv3dt import threads
+from tvm_conv3dt.errors import DeviceError, FileFormatError, PlatformError, describe, show
+from tvm_conv3dt.files import read_toml
+
+__all__ = ["HOST", "Device", "architecture", "cpu_features", "get", "host", "names"]
+
+HOST = "host"
+"""The name that stands for this machine."""
+
+_CATALOGUE = Path(__file__).with_name("devices.toml")
+
+# What an unknown CPU of an architecture can be built for, most demanding first.
+_LEVELS = {"x86_64": ("x86-64-v4", "x86-64-v3", "x86-64-v2"), "aarch64": ("aarch64",)}
+
+_AVX512 = ("avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl")
+_V2 = ("sse3", "ssse3", "sse4_1", "sse4_2", "popcnt")
+_V3 = (*_V2, "avx", "avx2", "f16c", "fma")
+_NUMPY_FEATURES = {
+    "SSE3": ("sse3",),
+    "SSSE3": ("ssse3",),
+    "SSE41": ("sse4_1",),
+    "SSE42": ("sse4_2",),
+    "POPCNT": ("popcnt",),
+    "AVX": ("avx",),
+    "AVX2": ("avx2",),
+    "F16C": ("f16c",),
+    "FMA3": ("fma",),
+    "AVX512F": ("avx512f",),
+    "AVX512CD": ("avx512cd",),
+    "AVX512_SKX": _AVX512,
+    # NumPy from 2.4 on speaks of levels.
+    "X86_V2": _V2,
+    "X86_V3": _V3,
+    "X86_V4": (*_V3, *_AVX512),
+    "ASIMD": ("asimd",),
+    "ASIMDHP": ("asimdhp",),
+}
+# Bits of AT_HWCAP, which NumPy reports only as far as it was built with kernels for them.
+_AT_HWCAP = 16
+_AARCH64_BITS = {"asimd": 1, "asimdhp": 10, "asimddp": 20, "sve": 22}
+
+
+@dataclass(frozen=True)
+class Device:
+    """A piece of hardware to build for.
+
+    Parameters
+    ----------
+    name : str
+        Its name in the catalogue, in file names and in manifests.
+    kind : str
+        The code generator: ``"llvm"`` or ``"cuda"``.
+    os : str
+        ``"linux"``.
+    arch : str
+        ``"x86_64"`` or ``"aarch64"``; for cuda ``"sm_80"`` and the like.
+    mcpu : str
+        LLVM's name of the CPU, which decides on the instructions that a library may hold.
+    mattr : tuple of str
+        LLVM's features beside `mcpu`'s.
+    cpu_features : tuple of str
+        What `cpu_features` must find before a library of this device may be loaded.
+    vector_bits, vector_registers : int
+        Width and number of the vector registers to use.
+    cores : int
+        Cores to divide work among.
+    l1_bytes, l2_bytes : int
+        Data caches, in bytes for each core.
+    l3_bytes : int
+        Last cache, in bytes for all cores; 0 without one.
+    fallback : tuple of str
+        Devices whose schedules may be used where this one has none, nearest first.
+    """
+
+    name: str
+    kind: str
+    os: str
+    arch: str
+    mcpu: str
+    mattr: tuple[str, ...]
+    cpu_features: tuple[str, ...]
+    vector_bits: int
+    vector_registers: int
+    cores: int
+    l1_bytes: int
+    l2_bytes: int
+    l3_bytes: int
+    fallback: tuple[str, ...]
+
+
+def names() -> tuple[str, ...]:
+    """Return the names in the catalogue, ``"host"`` first."""
+    return (HOST, *_catalogue())
+
+
+def get(name: str) -> Device:
+    """Return the device of a name.
+
+    Parameters
+    ----------
+    name : str
+        One of `names`; ``"host"`` gives what `host` finds without a microarchitecture.
+
+    Returns
+    -------
+    Device
+        The entry, with what it inherits.
+
+    Raises
+    ------
+    DeviceError
+        If there is no such entry.
+    PlatformError
+        If the name is ``"host"`` and nothing can be built for this machine.
+    """
+    if name == HOST:
+        return host()
+    device = _catalogue().get(name) if isinstance(name, str) else None
+    if device is None:
+        raise DeviceError(
+            describe("find", "device", show(name), f"the catalogue has {', '.join(names())}")
+        )
+    return device
+
+
+def host(microarchitecture: str | None = None) -> Device:
+    """Return what this machine is.
+
+    Its `mcpu` is the catalogue's, never the microarchitecture's own: a virtual machine may hide
+    features that the microarchitecture has, and only the catalogue's were looked for.
+
+    Parameters
+    ----------
+    microarchitecture : str, optional
+        LLVM's name of this CPU, which becomes the device's name; without it the name is that of the
+        most demanding entry that fits.
+
+    Returns
+    -------
+    Device
+        With the threads and caches that this process has.
+
+    Raises
+    ------
+    PlatformError
+        If nothing can be built for this machine.
+    """
+    system, arch, have = platform.system().lower(), architecture(), cpu_features()
+
+    def fits(device: Device) -> bool:
+        return (device.os, device.arch) == (system, arch) and have.issuperset(device.cpu_features)
+
+    entries = _catalogue()
+    # An entry for this very CPU says more than a level does.
+    base = next((entry for entry in entries.values() if entry.mcpu == microarchitecture), None)
+    if base is None or not fits(base):
+        levels = (entries[name] for name in _LEVELS.get(arch, ()))
+        base = next((level for level in levels if fits(level)), None)
+    if base is None:
+        raise PlatformError(
+            describe(
+                "find",
+                "device",
+                f"os {system}, architecture {arch}, CPU features {', '.join(sorted(have)) or 'none'}",
+                "libraries are made for linux on x86_64 from x86-64-v2 on and on aarch64",
+            )
+        )
+    known = microarchitecture not in (None, "generic", *entries)
+    l1, l2, l3 = _caches(Path("/"))
+    return replace(
+        base,
+        name=microarchitecture if known and microarchitecture else base.name,
+        cores=threads.available(),
+        l1_bytes=l1 or base.l1_bytes,
+        l2_bytes=l2 or base.l2_bytes,
+        l3_bytes=l3 or base.l3_bytes,
+        fallback=(base.name, *base.fallback) if known else base.fallback,
+    )
+
+
+def architecture() -> str:
+    """Return this machine's architecture under one name per architecture: ``"x86_64"``, ``"aarch64"``, …."""
+    machine = platform.machine().lower()
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+
+
+def cpu_features() -> frozenset[str]:
+    """Return those CPU features of this machine that the catalogue may ask for.
+
+    Returns
+    -------
+    frozenset of str
+        Lower-case names as the Linux kernel writes them: ``"avx2"``, ``"fma"``, ``"asimd"``.
+    """
+    simd = np.show_config(mode="dicts")["SIMD Extensions"]
+    seen = {
+        feature
+        for name in (*simd.get("baseline", ()), *simd.get("found", ()))
+        for feature in _NUMPY_FEATURES.get(name, ())
+    }
+    if platform.system() == "Linux" and architecture() == "aarch64":
+        bits = _hwcap()
+        seen.update(name for name, bit in _AARCH64_BITS.items() if bits >> bit & 1)
+    return frozenset(seen)
+
+
+def _hwcap() -> int:
+    getauxval = ctypes.CDLL(None).getauxval
+    getauxval.restype = ctypes.c_ulong
+    getauxval.argtypes = [ctypes.c_ulong]
+    return int(getauxval(_AT_HWCAP))
+
+
+def _caches(root: Path) -> tuple[int, int, int]:
+    # Bytes of levels 1 to 3 as the kernel lists them for the first core; 0 where it does not.
+    found = {1: 0, 2: 0, 3: 0}
+    for folder in (root / "sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        try:
+            level, kind, size = (
+                (folder / name).read_text(encoding="ascii").strip()
+                for name in ("level", "type", "size")
+            )
+            if kind != "Instruction":
+                found[int(level)] = int(size.removesuffix("K")) * 1024
+        except (OSError, ValueError):
+            continue
+    return found[1], found[2], found[3]
+
+
+@cache
+def _catalogue() -> dict[str, Device]:
+    return _parse(_CATALOGUE)
+
+
+def _parse(path: Path) -> dict[str, Device]:
+    table = read_toml(path, schema=1)
+    entries: dict[str, Any] = table.get("device", {})
+    devices: dict[str, Device] = {}
+    for name, entry in entries.items():
+        if not isinstance(entry, dict):
+            raise _bad_entry(path, name, "it must be a table")
+        parent = entry.get("inherits")
+        if parent is not None and parent not in devices:
+            raise _bad_entry(path, name, f"it inherits {show(parent)}, which must come before it")
+        inherited = devices[parent] if parent is not None else None
+        values: dict[str, Any] = {"name": name}
+        for field in fields(Device)[1:]:
+            if field.name in entry:
+                values[field.name] = _value(path, name, field.name, str(field.type), entry)
+            elif inherited is not None:
+                values[field.name] = getattr(inherited, field.name)
+            else:
+                raise _bad_entry(path, name, f"its field {field.name} is missing")
+        unknown = sorted(set(entry) - set(values) - {"inherits"})
+        if unknown:
+            raise _bad_entry(path, name, f"it has unknown fields: {', '.join(unknown)}")
+        devices[name] = Device(**values)
+    for device in devices.values():
+        for name in device.fallback:
+            if name not in devices:
+                raise _bad_entry(path, device.name, f"its fallback {name} is no device")
+    return devices
+
+
+def _value(path: Path, name: str, field: str, kind: str, entry: dict[str, Any]) -> Any:
+    value = entry[field]
+    if kind == "tuple[str, ...]":
+        if isinstance(value, list) and all(isinstance(each, str) for each in value):
+            return tuple(value)
+    elif type(value).__name__ == kind:
+        return value
+    raise _bad_entry(path, name, f"its field {field} is {show(value)} and must be {kind}")
+
+
+def _bad_entry(path: Path, name: str, rule: str) -> FileFormatError:
+    return FileFormatError(describe("read", "device catalogue", f"{path.name}, {name}", rule))
