@@ -14,12 +14,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import gcd
-from typing import TypeVar
+from typing import Any
 
 __all__ = ["Axis"]
-
-# A Python int, or an integer expression of a compiler: the formulas below serve both.
-Int = TypeVar("Int")
 
 
 @dataclass(frozen=True)
@@ -83,16 +80,19 @@ class Axis:
         """Whether every phase has exactly `taps` taps."""
         return all(self.phase_taps(r) == self.taps for r in range(self.phases))
 
-    def first_tap(self, r: Int) -> Int:
-        """Return the first tap of phase `r`, meaningful where `reached` holds."""
-        if self.tap_step == 1:
-            return r * 0  # type: ignore[operator,no-any-return]
-        inverse = pow(self.input_step, -1, self.tap_step)
-        return (r + self.pad) // self.gcd * inverse % self.tap_step  # type: ignore[operator,no-any-return]
+    def first_tap(self, r: Any) -> Any:
+        """Return the first tap of phase `r`, meaningful where `reached` holds.
 
-    def first_input(self, r: Int) -> Int:
+        `r` may be an int or an integer expression of a compiler, here and in `first_input`.
+        """
+        if self.tap_step == 1:
+            return r * 0
+        inverse = pow(self.input_step, -1, self.tap_step)
+        return (r + self.pad) // self.gcd * inverse % self.tap_step
+
+    def first_input(self, r: Any) -> Any:
         """Return the input position, less ``q``, that the first tap of phase `r` reads."""
-        return (r + self.pad - self.dilation * self.first_tap(r)) // self.stride  # type: ignore[operator,no-any-return]
+        return (r + self.pad - self.dilation * self.first_tap(r)) // self.stride
 
     def reached(self, r: int) -> bool:
         """Whether phase `r` has a tap at all; where none does, the output is zero."""

@@ -1,0 +1,146 @@
+"""One workload compiled: functions, lowering, and the shared library."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import s_tir
+
+from tvm_conv3dt.compiler.definition import define
+from tvm_conv3dt.compiler.linker import link
+from tvm_conv3dt.compiler.packing import define_packing, packed_shape
+from tvm_conv3dt.compiler.spaces.llvm import lanes
+from tvm_conv3dt.compiler.target import target_of
+from tvm_conv3dt.device import Device
+from tvm_conv3dt.errors import CompileError, UnsupportedError, describe
+from tvm_conv3dt.spec import Workload
+
+__all__ = ["Kernel", "compile_kernel", "export", "new_schedule", "pack_symbol", "require_supported"]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A compiled workload.
+
+    Attributes
+    ----------
+    module
+        TVM's module with the functions ``run`` (named by the workload's id) and ``pack``.
+    packed_shape : tuple of int
+        Shape of the packed filters.
+    workspace_bytes : int
+        Memory that one run takes besides its arguments, all threads together.
+    """
+
+    workload: Workload
+    device: Device
+    module: Any
+    packed_shape: tuple[int, ...]
+    workspace_bytes: int
+
+    def run(self, *arguments: Any) -> None:
+        """Call the operator with ``(x, packed, [bias,] y)``."""
+        self.module[self.workload.id](*arguments)
+
+    def pack(self, *arguments: Any) -> None:
+        """Call the packing with ``(filters, packed)``."""
+        self.module[pack_symbol(self.workload)](*arguments)
+
+
+def pack_symbol(workload: Workload) -> str:
+    """Return the name of the packing function of `workload`."""
+    return f"{workload.id}_pack"
+
+
+def require_supported(workload: Workload) -> None:
+    """Refuse what is legal and cannot be compiled yet.
+
+    Raises
+    ------
+    UnsupportedError
+        For a dtype other than float32, and for NCDHW.
+    """
+    for name, value, supported in (
+        ("dtype", workload.dtype, "float32"),
+        ("data_format", workload.data_format, "NDHWC"),
+    ):
+        if value != supported:
+            raise UnsupportedError(
+                describe("compile", name, value, f"only {supported} is compiled as yet")
+            )
+
+
+def new_schedule(workload: Workload, device: Device) -> s_tir.Schedule:
+    """Return a fresh schedule of the operator of `workload` for `device`, nothing decided."""
+    require_supported(workload)
+    return s_tir.Schedule(define(workload, lanes(device), workload.id))
+
+
+def compile_kernel(workload: Workload, device: Device, schedule: s_tir.Schedule) -> Kernel:
+    """Compile a scheduled operator, and its packing, for `device`.
+
+    Raises
+    ------
+    CompileError
+        If TVM does not take it.
+    """
+    symbol = pack_symbol(workload)
+    function = next(iter(schedule.mod.functions.values()))
+    functions = {
+        workload.id: function,
+        symbol: define_packing(workload, lanes(device), symbol),
+    }
+    try:
+        module = tvm.compile(tvm.IRModule(functions), target=target_of(device))
+    except (tvm.TVMError, ValueError, RuntimeError) as error:
+        raise CompileError(
+            describe("compile", "workload", workload.id, str(error).strip().splitlines()[-1])
+        ) from error
+    return Kernel(
+        workload=workload,
+        device=device,
+        module=module,
+        packed_shape=packed_shape(workload, lanes(device)),
+        workspace_bytes=_workspace_bytes(function, device),
+    )
+
+
+def export(kernel: Kernel, path: Path) -> None:
+    """Write a kernel as the shared library `path`."""
+
+    def fcompile(output: str, objects: list[str], **_: Any) -> None:
+        link(objects, Path(output), kernel.device)
+
+    with tempfile.TemporaryDirectory() as folder:
+        kernel.module.export_library(str(path), fcompile=fcompile, workspace_dir=folder)
+
+
+def _workspace_bytes(function: Any, device: Device) -> int:
+    """Bytes of the buffers that a scheduled function allocates, once per thread inside its tasks."""
+    lowered = tvm.ir.transform.Sequential(
+        [
+            s_tir.transform.LowerInitBlock(),
+            s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
+            s_tir.transform.ConvertBlocksToOpaque(),
+            s_tir.transform.CompactBufferAllocation(),
+        ]
+    )(tvm.IRModule({"main": function}))
+    total = 0
+
+    def visit(block: s_tir.SBlock) -> None:
+        nonlocal total
+        for buffer in block.alloc_buffers:
+            if buffer.scope() == "global":
+                size = tvm.DataType(buffer.dtype).bits // 8
+                for extent in buffer.shape:
+                    size *= int(extent)
+                total += size
+
+    import tvm_ffi
+
+    tvm_ffi.structural_walk(lowered["main"], (s_tir.SBlock, visit))
+    return total * device.cores

@@ -1,0 +1,1 @@
+"""Design spaces: how the operator is computed, one module per kind of target."""

@@ -1,0 +1,158 @@
+"""How it is computed on a CPU: phases with a register tile.
+
+The innermost loops are the same everywhere: ``tile_w`` positions of qw times ``vectors`` vectors of
+channels, unrolled, so that the accumulators stay in registers while taps and input channels run by; then
+the tile is stored once, bias and activation on the way. Tiles at the end of a row or of the channels are
+loops of their own: no predicate runs in the inner loop.
+
+What differs is the order of the loops around them::
+
+    "rows"     parallel (n, qd, blocks of qh); rd, rh; qh, tiles of qw; rw, tiles of channels
+    "panels"   parallel (n, qd, blocks of qh); rd, rh; rw, tiles of channels; qh, tiles of qw
+    "filters"  parallel (rd, rh, rw, tiles of channels); n, qd, qh, tiles of qw
+
+"rows" keeps a tile's input in cache and streams the filters, "panels" keeps a panel of filters and
+streams the input rows of the task; both write the output in order. "filters" is for few positions and many channels: each
+task reads its own filters, once.
+
+Where the input needs zeros around it, each task of "rows" and "panels" copies the input rows it reads
+into a padded buffer of its own; "filters" pads the (small) input once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import s_tir
+
+from tvm_conv3dt.device import Device
+from tvm_conv3dt.spec import Workload
+
+__all__ = ["ORDERS", "Point", "apply", "families", "tile_h_candidates", "tile_w_candidates"]
+
+ORDERS = ("rows", "panels", "filters")
+
+# Picks one of the candidates for the decision of a name: a sample in a search, a constant in a point.
+Choose = Callable[[str, list[int]], Any]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of the space: every decision made. "filters" does not use `tile_h`."""
+
+    order: str
+    vectors: int
+    tile_w: int
+    tile_h: int = 1
+
+    def choose(self, name: str, candidates: list[int]) -> int:
+        """Return this point's value for the decision `name`."""
+        return int(getattr(self, name))
+
+
+def lanes(device: Device, dtype: str = "float32") -> int:
+    """Return how many elements of `dtype` a vector of `device` has."""
+    return device.vector_bits // {"float32": 32}[dtype]
+
+
+def families(workload: Workload, device: Device) -> Iterator[tuple[str, int]]:
+    """Yield the structural choices, order and vectors: one design space each."""
+    blocks = -(-workload.out_channels // lanes(device))
+    # "filters" fuses the phases, where the remainders of a dilation are simplified wrongly: see `definition._first`.
+    dilated = any(axis.dilation > 1 for axis in workload.axes)
+    for order in ORDERS[:2] if dilated else ORDERS:
+        for vectors in (1, 2, 3, 4):
+            whole = blocks % vectors == 0
+            if vectors <= blocks and (whole or order != "filters"):
+                yield order, vectors
+
+
+def tile_w_candidates(workload: Workload, device: Device, vectors: int) -> list[int]:
+    """Return the numbers of positions whose accumulators fit the registers beside their operands."""
+    width = workload.axes[2].quotients
+    # One register holds the broadcast input, `vectors` hold filters.
+    room = (device.vector_registers - 1 - vectors) // vectors
+    return [t for t in range(1, room + 1) if t <= width]
+
+
+def tile_h_candidates(workload: Workload) -> list[int]:
+    """Return the numbers of rows that a task may take."""
+    height = workload.axes[1].quotients
+    return sorted({min(height, t) for t in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)})
+
+
+def apply(
+    sch: s_tir.Schedule,
+    workload: Workload,
+    device: Device,
+    order: str,
+    vectors: int,
+    choose: Choose,
+) -> None:
+    """Schedule the operator of `workload` in place.
+
+    Parameters
+    ----------
+    sch : tvm.s_tir.Schedule
+        Holds the function of `tvm_conv3dt.compiler.definition.define`.
+    workload, device
+        What it computes, and where.
+    order, vectors
+        The structural choices, see `families`.
+    choose : callable
+        ``choose(name, candidates)`` gives the value of a decision.
+    """
+    y = sch.get_sblock("y")
+    accumulator = sch.get_sblock("accumulator")
+    n, qd, rd, qh, rh, qw, rw, cb, v = sch.get_loops(y)
+    tile_w = choose("tile_w", tile_w_candidates(workload, device, vectors))
+    qw_outer, qw_inner = sch.split(qw, [None, tile_w])
+    cb_outer, cb_inner = sch.split(cb, [None, vectors])
+    if order == "filters":
+        parallel = [rd, rh, rw, cb_outer]
+        middle = [n, qd, qh, qw_outer]
+    else:
+        tile_h = choose("tile_h", tile_h_candidates(workload))
+        qh_outer, qh_inner = sch.split(qh, [None, tile_h])
+        parallel = [n, qd, qh_outer]
+        positions, channels = [qh_inner, qw_outer], [rw, cb_outer]
+        middle = positions + channels if order == "rows" else channels + positions
+        middle = [rd, rh, *middle]
+    sch.reorder(*parallel, *middle, qw_inner, cb_inner, v)
+    # A loop that is fused cannot be split into body and tail: `families` gives "filters" no tail of channels.
+    for tail in (qw_outer,) if order == "filters" else (qw_outer, cb_outer):
+        sch.annotate(tail, "pragma_loop_partition_hint", 1)
+    task = sch.fuse(*parallel)
+    sch.parallel(task)
+
+    sch.compute_at(accumulator, middle[-1], preserve_unit_loops=True)
+    sch.set_scope(accumulator, 0, "local")
+    *_, a_qw, _, a_cb, a_v, jd, jh, jw, ci = sch.get_loops(accumulator)
+    sch.reorder(jd, jh, jw, ci, a_qw, a_cb, a_v)
+    _register_tile(sch, a_qw, a_cb, a_v)
+    _register_tile(sch, qw_inner, cb_inner, v)
+    initial = sch.decompose_reduction(accumulator, jd)
+    *_, i_qw, _, i_cb, i_v = sch.get_loops(initial)
+    _register_tile(sch, i_qw, i_cb, i_v)
+
+    if is_padded(workload):
+        padded = sch.get_sblock("padded")
+        if order == "filters":
+            sch.parallel(sch.fuse(*sch.get_loops(padded)[:-2]))
+        else:
+            sch.compute_at(padded, task, preserve_unit_loops=True)
+        sch.vectorize(sch.split(sch.get_loops(padded)[-1], [None, lanes(device)])[1])
+
+
+def is_padded(workload: Workload) -> bool:
+    """Whether the definition of `workload` has a padded input."""
+    return any(before or after for before, after in (axis.halo for axis in workload.axes))
+
+
+def _register_tile(sch: s_tir.Schedule, positions: Any, channels: Any, lane: Any) -> None:
+    """Unroll a tile, so that LLVM keeps it in registers."""
+    sch.unroll(positions)
+    sch.unroll(channels)
+    sch.vectorize(lane)
