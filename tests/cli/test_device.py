@@ -1,0 +1,60 @@
+"""`device`."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import tvm_conv3dt
+from tvm_conv3dt import device
+from tvm_conv3dt.cli import app
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app.group, ["device", *arguments])
+
+
+def test_json_says_what_a_bug_report_needs():
+    facts = json.loads(invoke("--json").stdout)
+    assert facts["package"] == tvm_conv3dt.__version__
+    assert facts["packages"]["numpy"] == np.__version__
+    assert facts["cores"] == os.cpu_count()
+    assert facts["device"]
+    assert set(facts["cpu_features"]) == device.cpu_features()
+
+
+def test_text_has_the_same_facts():
+    facts = json.loads(invoke("--json").stdout)
+    text = invoke().stdout
+    for name in facts:
+        assert name in text
+
+
+def test_works_without_the_compiler(monkeypatch):
+    from tvm_conv3dt.cli import device as verb
+
+    monkeypatch.setattr(verb, "find_spec", lambda name: None)
+    facts = json.loads(invoke("--json").stdout)
+    assert facts["device"] == device.host().name
+
+
+@pytest.mark.parametrize("name", ["x86-64-v3", "raspberry-pi-4", "cuda-sm90"])
+def test_list_names_the_catalogue(name):
+    assert name in invoke("--list").stdout
+    assert name in [
+        entry["name"] for entry in json.loads(invoke("--list", "--json").stdout)["devices"]
+    ]
+
+
+def test_measure_adds_ceilings(monkeypatch):
+    from tvm_conv3dt.measure import ceiling
+
+    class Found:
+        gflops = 123.46
+        copy_gbs = 7.89
+
+    monkeypatch.setattr(ceiling, "measure", lambda threads: Found())
+    facts = json.loads(invoke("--measure", "--json").stdout)
+    assert (facts["sgemm_gflops"], facts["copy_gbs"]) == (123.5, 7.9)

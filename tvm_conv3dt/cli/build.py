@@ -1,0 +1,65 @@
+"""`build`: schedules become a bundle, for this machine or across."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tvm_conv3dt import workload_set
+from tvm_conv3dt.cli import options, output, progress
+from tvm_conv3dt.cli.tables import bundle_table
+from tvm_conv3dt.paths import schedule_folders
+
+
+@click.command("build", cls=options.WorkloadsCommand)
+@options.device
+@options.workloads
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=options.FOLDER,
+    required=True,
+    metavar="DIR",
+    help="Folder to make; an existing bundle there is replaced.",
+)
+@options.schedules
+@click.option(
+    "--allow-untuned",
+    is_flag=True,
+    help="Where there is no schedule, compile the design space's default point.",
+)
+@options.as_json
+def command(
+    device_name: str,
+    workload_names: tuple[str, ...],
+    folder: Path,
+    schedules: Path,
+    allow_untuned: bool,
+    as_json: bool,
+) -> None:
+    """Build a bundle: a folder with a manifest and one shared library per workload.
+
+    \b
+    Example:
+      tvm-conv3dt build --device raspberry-pi-4 --workloads demo -o bundle --allow-untuned
+    """
+    named = workload_set.resolve_all(workload_names)
+    device = options.resolve_device(device_name)
+    from tvm_conv3dt.compiler.bundle_writer import build_bundle
+
+    with progress.steps("building", total=len(named)) as steps:
+        manifest = build_bundle(
+            named,
+            device,
+            folder,
+            schedules=schedule_folders(schedules),
+            allow_untuned=allow_untuned,
+            on_progress=steps.follow,
+        )
+    if as_json:
+        output.write_json(manifest.to_dict())
+    else:
+        bundle_table(manifest)
+        output.remark(f"wrote {folder}")
