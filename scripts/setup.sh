@@ -52,7 +52,7 @@ PYTHON_END
 install() {
   # Both variables: pip's releases differ in which of them reaches a build's own environment.
   PIP_CONSTRAINT="$CONSTRAINTS" PIP_BUILD_CONSTRAINT="$CONSTRAINTS" \
-    "$VENV_PYTHON" -m pip install --quiet --disable-pip-version-check --no-input "$@"
+    "$VENV_PYTHON" -m pip install --quiet --quiet --disable-pip-version-check --no-input "$@"
 }
 
 ensure_environment() {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -14,18 +14,6 @@ from tvm_conv3dt.errors import Conv3dtError
 
 # In the order in which a newcomer uses them; each is a module here with a `command`.
 VERBS = ("demo", "device", "tune", "promote", "build", "verify", "bench", "show")
-
-
-class ReportedError(click.ClickException):
-    """An error as the user sees it: one line without a traceback, and an exit status."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-    def show(self, file: Any = None) -> None:
-        """Write the message to stderr."""
-        click.echo(f"error: {self.format_message()}", file=file, err=True)
 
 
 class Verbs(click.Group):
@@ -55,11 +43,16 @@ class Verbs(click.Group):
         except Conv3dtError as error:
             if _debugging():
                 raise
-            raise ReportedError(str(error), error.exit_code) from error
+            _report(ctx, str(error), error.exit_code)
         except OSError as error:
             if _debugging():
                 raise
-            raise ReportedError(f"failed to use a file: {error}", EXIT_ENVIRONMENT) from error
+            _report(ctx, f"failed to use a file: {error}", EXIT_ENVIRONMENT)
+
+
+def _report(ctx: click.Context, message: str, exit_code: int) -> NoReturn:
+    click.echo(f"error: {message}", err=True)
+    ctx.exit(exit_code)
 
 
 def _debugging() -> bool:

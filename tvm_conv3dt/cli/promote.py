@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tvm_conv3dt import workload_set
-from tvm_conv3dt.cli import options, output, progress
+from tvm_conv3dt.cli import options, progress
 
 
 @click.command("promote", cls=options.WorkloadsCommand)
