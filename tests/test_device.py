@@ -1,0 +1,257 @@
+"""Is the catalogue sound, and is this machine found in it?"""
+
+import platform
+
+import numpy as np
+import pytest
+
+from tvm_conv3dt import device, threads
+from tvm_conv3dt.errors import DeviceError, FileFormatError, PlatformError
+
+V2 = {"sse3", "ssse3", "sse4_1", "sse4_2", "popcnt"}
+V3 = V2 | {"avx", "avx2", "f16c", "fma"}
+V4 = V3 | {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
+
+MINIMAL = """
+schema = 1
+[device.one]
+kind = "llvm"
+os = "linux"
+arch = "x86_64"
+mcpu = "x86-64-v2"
+mattr = []
+cpu_features = []
+vector_bits = 128
+vector_registers = 16
+cores = 4
+l1_bytes = 1
+l2_bytes = 2
+l3_bytes = 3
+fallback = []
+[device.two]
+inherits = "one"
+mcpu = "x86-64-v3"
+fallback = ["one"]
+"""
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Make this process believe in another machine."""
+
+    def pretend(system="Linux", arch="x86_64", features=frozenset(V3)):
+        monkeypatch.setattr(platform, "system", lambda: system)
+        monkeypatch.setattr(platform, "machine", lambda: arch)
+        monkeypatch.setattr(device, "cpu_features", lambda: frozenset(features))
+
+    return pretend
+
+
+def parse(tmp_path, text):
+    path = tmp_path / "devices.toml"
+    path.write_text(text)
+    return device._parse(path)
+
+
+# ---- the catalogue
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x86-64-v2",
+        "x86-64-v3",
+        "x86-64-v4",
+        "aarch64",
+        "raspberry-pi-3",
+        "raspberry-pi-4",
+        "raspberry-pi-5",
+        "jetson-orin",
+        "cuda-sm75",
+        "cuda-sm90",
+    ],
+)
+def test_the_named_devices_exist(name):
+    assert device.get(name).name == name
+    assert name in device.names()
+
+
+@pytest.mark.parametrize("name", [name for name in device.names() if name != "host"])
+def test_a_fallback_has_the_same_vectors(name):
+    entry = device.get(name)
+    for other in map(device.get, entry.fallback):
+        assert other.kind == entry.kind
+        assert other.vector_bits == entry.vector_bits
+        assert other.vector_registers == entry.vector_registers
+
+
+@pytest.mark.parametrize(
+    ("name", "mcpu", "bits", "registers"),
+    [
+        ("x86-64-v2", "x86-64-v2", 128, 16),
+        ("x86-64-v3", "x86-64-v3", 256, 16),
+        ("x86-64-v4", "x86-64-v4", 512, 32),
+        ("raspberry-pi-4", "cortex-a72", 128, 32),
+        ("jetson-orin", "cortex-a78ae", 128, 32),
+    ],
+)
+def test_an_entry_has_its_own_values_and_inherits_the_rest(name, mcpu, bits, registers):
+    entry = device.get(name)
+    assert (entry.mcpu, entry.vector_bits, entry.vector_registers) == (mcpu, bits, registers)
+    assert (entry.kind, entry.os) == ("llvm", "linux")
+
+
+@pytest.mark.parametrize("name", ["x86-64-v5", "", "HOST", None, ["x86-64-v3"]])
+def test_an_unknown_device_is_refused_with_the_names(name):
+    with pytest.raises(
+        DeviceError, match=r"failed to find device .*host, x86-64-v2, .*jetson-orin"
+    ):
+        device.get(name)
+
+
+def test_inheritance_in_a_catalogue(tmp_path):
+    devices = parse(tmp_path, MINIMAL)
+    assert devices["two"].mcpu == "x86-64-v3"
+    assert devices["two"].l3_bytes == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('inherits = "one"', 'inherits = "none"', "two: it inherits 'none'"),
+        ('inherits = "one"', "", "two: its field kind is missing"),
+        ("cores = 4", "cores = true", "one: its field cores is True and must be int"),
+        ("mattr = []", "mattr = [1]", "one: its field mattr is .1. and must be tuple"),
+        ("mattr = []", "mattr = []\nmatr = []", "one: it has unknown fields: matr"),
+        ('fallback = ["one"]', 'fallback = ["three"]', "two: its fallback three is no device"),
+        ("[device.one]", "device.x = 1\n[device.one]", "x: it must be a table"),
+        ("schema = 1", "schema = 2", "its schema is 2"),
+    ],
+)
+def test_a_damaged_catalogue_is_refused(tmp_path, old, new, message):
+    with pytest.raises(FileFormatError, match=message):
+        parse(tmp_path, MINIMAL.replace(old, new))
+
+
+# ---- the host
+
+
+def test_host_has_this_process_threads_and_features():
+    host = device.get("host")
+    assert host.cores == threads.available()
+    assert host.arch == device.architecture()
+    assert device.cpu_features() >= set(host.cpu_features)
+    assert host.l1_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("features", "level"), [(V2, "x86-64-v2"), (V3, "x86-64-v3"), (V4, "x86-64-v4")]
+)
+def test_host_is_the_highest_level_whose_features_are_there(machine, features, level):
+    machine(features=features)
+    assert device.host().name == level
+    assert device.host().mcpu == level
+
+
+def test_a_level_with_one_feature_missing_is_not_taken(machine):
+    machine(features=V4 - {"avx512vl"})
+    assert device.host().mcpu == "x86-64-v3"
+
+
+def test_a_microarchitecture_names_the_host_and_its_level_falls_back(machine):
+    machine(features=V3)
+    host = device.host("sapphirerapids")
+    assert (host.name, host.mcpu, host.fallback) == ("sapphirerapids", "x86-64-v3", ("x86-64-v3",))
+
+
+@pytest.mark.parametrize("microarchitecture", [None, "generic", "x86-64-v4", "x86-64-v2"])
+def test_a_name_that_is_no_microarchitecture_leaves_the_level(machine, microarchitecture):
+    machine(features=V3)
+    host = device.host(microarchitecture)
+    assert (host.name, host.mcpu) in {("x86-64-v3",) * 2, ("x86-64-v2",) * 2}
+
+
+def test_a_cpu_of_the_catalogue_is_found_by_its_name(machine):
+    machine(arch="aarch64", features={"asimd"})
+    host = device.host("cortex-a72")
+    assert (host.name, host.mcpu) == ("cortex-a72", "cortex-a72")
+    assert host.fallback == ("raspberry-pi-4", "aarch64")
+
+
+def test_a_cpu_of_the_catalogue_without_its_features_is_not_taken(machine):
+    machine(arch="aarch64", features={"asimd"})
+    assert device.host("cortex-a76").mcpu == "generic"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"features": {"sse3"}},
+        {"system": "Darwin", "arch": "arm64", "features": {"asimd"}},
+        {"arch": "riscv64", "features": ()},
+    ],
+    ids=["old CPU", "macOS", "RISC-V"],
+)
+def test_a_machine_that_nothing_is_built_for_is_an_error(machine, other):
+    machine(**other)
+    with pytest.raises(PlatformError, match="failed to find device with os "):
+        device.host()
+
+
+@pytest.mark.parametrize(
+    ("reported", "arch"), [("AMD64", "x86_64"), ("x86_64", "x86_64"), ("arm64", "aarch64")]
+)
+def test_an_architecture_has_one_name(monkeypatch, reported, arch):
+    monkeypatch.setattr(platform, "machine", lambda: reported)
+    assert device.architecture() == arch
+
+
+# ---- CPU features
+
+
+@pytest.mark.parametrize(
+    ("baseline", "found", "expected"),
+    [
+        (["X86_V2"], ["X86_V3"], V3),
+        (["X86_V2"], ["X86_V3", "X86_V4", "AVX512_ICL"], V4),
+        (
+            ["SSE", "SSE2", "SSE3"],
+            ["SSSE3", "SSE41", "POPCNT", "SSE42", "AVX", "F16C", "FMA3", "AVX2"],
+            V3,
+        ),
+        (["SSE", "SSE2", "SSE3"], [], {"sse3"}),
+    ],
+    ids=["levels", "levels with AVX-512", "single names", "nothing found"],
+)
+def test_numpys_old_and_new_names_mean_the_same(monkeypatch, baseline, found, expected):
+    simd = {"baseline": baseline, "found": found, "not found": ["AVX512_SPR"]}
+    monkeypatch.setattr(np, "show_config", lambda mode: {"SIMD Extensions": simd})
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    assert device.cpu_features() == expected
+
+
+def test_the_kernels_word_counts_on_aarch64(monkeypatch):
+    monkeypatch.setattr(np, "show_config", lambda mode: {"SIMD Extensions": {"baseline": ["NEON"]}})
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(device, "_hwcap", lambda: 1 << 1 | 1 << 10)
+    assert device.cpu_features() == {"asimd", "asimdhp"}
+
+
+# ---- caches
+
+
+def test_caches_are_read_from_the_kernel(tmp_path):
+    for index, content in enumerate(
+        [("1", "Data", "48K"), ("1", "Instruction", "32K"), ("2", "Unified", "2048K")]
+    ):
+        folder = tmp_path / f"sys/devices/system/cpu/cpu0/cache/index{index}"
+        folder.mkdir(parents=True)
+        for name, text in zip(("level", "type", "size"), content, strict=True):
+            (folder / name).write_text(text + "\n")
+    assert device._caches(tmp_path) == (48 * 1024, 2048 * 1024, 0)
+
+
+def test_caches_that_the_kernel_does_not_list_are_zero(tmp_path):
+    (tmp_path / "sys/devices/system/cpu/cpu0/cache/index0").mkdir(parents=True)
+    assert device._caches(tmp_path) == (0, 0, 0)
