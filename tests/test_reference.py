@@ -323,7 +323,7 @@ def compare_what_only_onednn_runs():
 def test_tensorflow_gives_the_same_for_dilation_and_channels_first():
     pytest.importorskip("tensorflow")
     # Which kernels TensorFlow has is decided at its import, and by default it depends on the CPU.
-    code = "import runpy; runpy.run_path(%r)['compare_what_only_onednn_runs']()" % __file__
+    code = f"import runpy; runpy.run_path({__file__!r})['compare_what_only_onednn_runs']()"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
