@@ -1,0 +1,151 @@
+"""A bundle: a folder with a manifest and the shared libraries of compiled workloads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tvm_conv3dt.errors import WorkloadNotFoundError, describe, show
+from tvm_conv3dt.manifest import Layer, Manifest
+from tvm_conv3dt.runtime import library, platform_check
+from tvm_conv3dt.runtime.operator import Operator
+from tvm_conv3dt.spec import Workload
+
+__all__ = ["Bundle", "load"]
+
+
+def load(path: str | os.PathLike[str]) -> Bundle:
+    """Load a bundle.
+
+    The checks go from cheap to costly: the manifest; operating system, architecture and CPU features; the
+    version of tvm-ffi; that every library is there with its right size; TVM's runtime library, which is loaded. A
+    layer's own library is checked and loaded by `Bundle.operator`.
+
+    One process holds one libtvm_runtime. It can load any number of bundles of one TVM version; and it can
+    import `tvm` after loading a bundle only where that is the TVM that built the bundle.
+
+    Parameters
+    ----------
+    path : path-like
+        The bundle's folder.
+
+    Returns
+    -------
+    Bundle
+        The loaded bundle.
+
+    Raises
+    ------
+    FileFormatError
+        If the manifest is missing, damaged, or of a schema that this version does not read.
+    UnsupportedError
+        If it was built for a kind of device that this version does not run.
+    PlatformError
+        If this machine lacks something that the bundle's code needs.
+    LibraryError
+        If a library is missing, modified or not loadable, or versions do not fit.
+    """
+    folder = Path(path)
+    manifest = Manifest.read(folder)
+    platform_check.check_machine(manifest)
+    platform_check.check_versions(manifest)
+    for layer in manifest.layers:
+        library.check_present(folder, layer.library)
+    library.load_runtime(folder, manifest)
+    return Bundle(folder, manifest)
+
+
+class Bundle:
+    """A loaded bundle; made by `load`."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self._path = path
+        self._manifest = manifest
+
+    @property
+    def path(self) -> Path:
+        """The bundle's folder."""
+        return self._path
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle holds and what made it."""
+        return self._manifest
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The compiled workloads, each with its name and library."""
+        return self._manifest.layers
+
+    @property
+    def workloads(self) -> dict[str, Workload]:
+        """The workloads, by their names."""
+        return {layer.name: layer.workload for layer in self.layers}
+
+    def __contains__(self, which: object) -> bool:
+        return self._find(which) is not None
+
+    def __repr__(self) -> str:
+        return f"<Bundle {self._path}: {len(self.layers)} layers for {self._manifest.device.name}>"
+
+    def layer(self, which: str | Workload) -> Layer:
+        """Return one layer.
+
+        Parameters
+        ----------
+        which : str or Workload
+            Its name, its workload's id, or the workload.
+
+        Returns
+        -------
+        Layer
+            The first that fits.
+
+        Raises
+        ------
+        WorkloadNotFoundError
+            If there is none.
+        """
+        layer = self._find(which)
+        if layer is None:
+            value = which.id if isinstance(which, Workload) else show(which)
+            held = ", ".join(layer.name for layer in self.layers) or "nothing"
+            raise WorkloadNotFoundError(
+                describe("find", "workload", value, f"the bundle {self._path} holds {held}")
+            )
+        return layer
+
+    def operator(self, which: str | Workload, filters: object, bias: object = None) -> Operator:
+        """Load one workload's library and pack its filters.
+
+        Parameters
+        ----------
+        which : str or Workload
+            The layer's name, its workload's id, or the workload.
+        filters : array-like
+            Shape ``[kd, kh, kw, out_channels, in_channels]``, of the workload's dtype.
+        bias : array-like or None
+            Shape ``[out_channels]``, where the workload has a bias, else None.
+
+        Returns
+        -------
+        Operator
+            Call it with the input.
+
+        Raises
+        ------
+        WorkloadNotFoundError
+            If the bundle does not hold the workload.
+        LibraryError
+            If its library is missing, modified, not loadable, or lacks a function.
+        ArgumentTypeError, ArrayError
+            If filters or bias do not fit.
+        """
+        layer = self.layer(which)
+        return Operator(layer, library.load_library(self._path, layer.library), filters, bias)
+
+    def _find(self, which: object) -> Layer | None:
+        for layer in self.layers:
+            if which in (layer.name, layer.id) or which == layer.workload:
+                return layer
+        return None

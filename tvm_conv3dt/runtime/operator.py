@@ -1,0 +1,179 @@
+"""One compiled workload with its filters: a callable from input to output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tvm_conv3dt.errors import ArrayError, Conv3dtError, FileFormatError, LibraryError, describe
+from tvm_conv3dt.runtime import arrays, thread_pool
+
+if TYPE_CHECKING:
+    from tvm_conv3dt.manifest import Layer
+    from tvm_conv3dt.runtime.library import Library
+    from tvm_conv3dt.spec import Workload
+
+__all__ = ["Operator"]
+
+
+class Operator:
+    """A compiled workload with packed filters; made by `Bundle.operator`.
+
+    Call it with an input to get the output. Several Python threads may call one operator at once, each
+    with its own arrays; each then uses as many threads as `set_num_threads` says.
+    """
+
+    def __init__(
+        self, layer: Layer, library: Library, filters: object, bias: object = None
+    ) -> None:
+        self._layer = layer
+        self._library = library  # as long as its code may run
+        self._dtype = layer.workload.numpy_dtype
+        self._run = library.function(layer.run_symbol)
+        self._pack = library.function(layer.pack_symbol)
+        self._constants: tuple[Any, ...] = ()
+        self.set_filters(filters, bias)
+
+    @property
+    def name(self) -> str:
+        """The layer's name in its bundle."""
+        return self._layer.name
+
+    @property
+    def workload(self) -> Workload:
+        """What the operator computes."""
+        return self._layer.workload
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Memory that one call takes beside its arguments and the packed filters, in bytes."""
+        return self._layer.workspace_bytes
+
+    def set_filters(self, filters: object, bias: object = None) -> None:
+        """Pack other filters; calls that run meanwhile finish with the former ones.
+
+        Parameters
+        ----------
+        filters : array-like
+            Shape ``[kd, kh, kw, out_channels, in_channels]``, of the workload's dtype. They are copied.
+        bias : array-like or None
+            Shape ``[out_channels]``, where the workload has a bias, else None. It is copied.
+
+        Raises
+        ------
+        ArgumentTypeError
+            If an array has another dtype, or is no array.
+        ArrayError
+            If a shape differs from the workload's, or a bias is missing or too much.
+        """
+        workload = self.workload
+        source = self._checked("filters", filters, workload.filters)
+        if workload.bias and bias is None:
+            rule = f"this workload adds a bias of shape [{workload.out_channels}]"
+            raise ArrayError(describe("use", "array bias", "None", rule))
+        if bias is not None and not workload.bias:
+            rule = "this workload has no bias"
+            mend = "name one that has: its id ends with _bias"
+            raise ArrayError(describe("use", "array bias", f"workload {workload.id}", rule, mend))
+        packed = arrays.tensor(self._allocate_packed())
+        thread_pool.prepare()
+        self._invoke(self._pack, arrays.tensor(source), packed)
+        if bias is None:
+            self._constants = (packed,)
+        else:
+            values = self._checked("bias", bias, (workload.out_channels,))
+            held = arrays.aligned_empty(values.shape, self._dtype)
+            held[...] = values
+            self._constants = (packed, arrays.tensor(held))
+
+    def __call__(self, x: object, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+        """Run the operator.
+
+        Parameters
+        ----------
+        x : array-like
+            The workload's input shape, or a batch that is a multiple of the workload's; of its dtype.
+            A NumPy array, or anything that exports DLPack from the CPU's memory. Any strides and alignment do;
+            what is not C-contiguous, aligned to its elements and in native byte order is copied first.
+        out : numpy.ndarray or None
+            Where to write the result: shape and dtype of the output, writable, not over `x`. Reusing
+            one saves the time that the system takes to provide fresh memory.
+
+        Returns
+        -------
+        numpy.ndarray
+            `out`, or a new array.
+
+        Raises
+        ------
+        ArgumentTypeError
+            If an array has another dtype, or is no array.
+        ArrayError
+            If a shape does not fit, or `out` is read-only or lies over `x`.
+        LibraryError
+            If the compiled code reports a failure.
+        """
+        dtype = self._dtype
+        source = arrays.as_array("x", x, dtype)
+        batches = self._batches(source.shape)
+        batch, *rest = self.workload.output_shape
+        shape = (batches * batch, *rest)
+        if out is None:
+            result = target = arrays.aligned_empty(shape, dtype)
+        else:
+            result = arrays.check_output(out, shape, dtype, source)
+            target = result if arrays.is_direct(result) else arrays.aligned_empty(shape, dtype)
+        thread_pool.prepare()
+        constants = self._constants
+        if batches == 1:
+            self._invoke(self._run, arrays.tensor(source), *constants, arrays.tensor(target))
+        else:
+            size = self.workload.batch
+            for index in range(batches):
+                part = arrays.tensor(source[index * size : (index + 1) * size])
+                written = arrays.tensor(target[index * batch : (index + 1) * batch])
+                self._invoke(self._run, part, *constants, written)
+        if target is not result:
+            np.copyto(result, target)
+        return result
+
+    def __repr__(self) -> str:
+        return f"<Operator {self.name}: {self.workload.id}>"
+
+    def _checked(self, name: str, value: object, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        array = arrays.as_array(name, value, self._dtype)
+        if array.shape != shape:
+            rule = f"this workload takes the shape {list(shape)}"
+            raise ArrayError(describe("use", f"array {name}", f"shape={list(array.shape)}", rule))
+        return array
+
+    def _batches(self, shape: tuple[int, ...]) -> int:
+        expected = self.workload.input
+        count, left = divmod(shape[0], expected[0]) if len(shape) == 5 else (0, 0)
+        if count < 1 or left or shape[1:] != expected[1:]:
+            rule = f"this workload takes the shape {list(expected)}, or a multiple of its batch"
+            raise ArrayError(describe("use", "array x", f"shape={list(shape)}", rule))
+        return count
+
+    def _allocate_packed(self) -> npt.NDArray[Any]:
+        shape = self._layer.packed_shape
+        try:
+            packed = arrays.aligned_empty(shape, self._dtype)
+        except (MemoryError, ValueError, OverflowError) as error:
+            rule = "no array of this shape can be allocated"
+            raise FileFormatError(
+                describe("read", "manifest", f"packed_shape={list(shape)}", rule)
+            ) from error
+        return packed
+
+    def _invoke(self, function: Any, *tensors: Any) -> None:
+        try:
+            function(*tensors)
+        except Conv3dtError:
+            raise
+        except Exception as error:  # what tvm-ffi makes of a failed check or a failed allocation
+            value = f"layer {self.name!r}"
+            rule = f"the compiled code reports: {' '.join(str(error).split())}"
+            raise LibraryError(describe("run", "kernel", value, rule)) from error
