@@ -166,10 +166,11 @@ def _scatter(
         hits = [reach[tap] for reach, tap in zip(reaches, taps, strict=True)]
         if any(hit is None for hit in hits):
             continue
-        read, written = zip(*(hit for hit in hits if hit is not None), strict=True)
+        kept, landed = zip(*(hit for hit in hits if hit is not None), strict=True)
+        read, written = (slice(None), *kept), (slice(None), *landed)
         # All rows, also those that fall outside: one large product is faster than a sliced copy.
         product = (rows @ filters[taps].T).reshape(*x.shape[:4], workload.out_channels)
-        y[(slice(None), *written)] += product[(slice(None), *read)]
+        y[written] += product[read]
     return y
 
 
