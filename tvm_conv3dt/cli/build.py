@@ -56,7 +56,7 @@ def command(
             folder,
             schedules=schedule_folders(schedules),
             allow_untuned=allow_untuned,
-            on_progress=steps.follow,
+            on_progress=steps.begin,
         )
     if as_json:
         output.write_json(manifest.to_dict())

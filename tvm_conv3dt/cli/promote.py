@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tvm_conv3dt import workload_set
-from tvm_conv3dt.cli import options, progress
+from tvm_conv3dt.cli import options, output, progress, tables
 
 
 @click.command("promote", cls=options.WorkloadsCommand)
@@ -21,8 +21,15 @@ from tvm_conv3dt.cli import options, progress
     default=3,
     show_default=True,
     metavar="N",
-    help="Rebuild, verify and time the best N of each log.",
+    help="How many of the best of each log compete.",
 )
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Prune each log to its N fastest records afterwards.",
+)
+@options.threads
 @options.as_json
 def command(
     device_name: str,
@@ -30,6 +37,8 @@ def command(
     logs: Path,
     schedules: Path,
     top: int,
+    keep: int | None,
+    threads: int | None,
     as_json: bool,
 ) -> None:
     """Turn tuning logs into schedules: rebuild the best, verify, time again, write.
@@ -38,12 +47,24 @@ def command(
     Example:
       tvm-conv3dt promote --workloads nnunet/up3 --top 5
     """
-    device = options.resolve_device(device_name)
     named = workload_set.resolve_all(workload_names)
+    device = options.resolve_device(device_name)
     from tvm_conv3dt.compiler.promote import promote
 
+    promotions = []
     with progress.steps("promoting", total=len(named)) as steps:
         for each in named:
             steps.begin(f"promoting {each.name}")
-            promote([each], device, logs=logs, schedules=schedules, top=top)
-            steps.advance()
+            promotions += promote(
+                [each],
+                device,
+                logs=logs,
+                schedules=schedules,
+                top=top,
+                threads=threads,
+                keep=keep,
+            )
+    if as_json:
+        output.write_json(tables.promotions_json(promotions))
+    else:
+        tables.promotions_table(promotions)

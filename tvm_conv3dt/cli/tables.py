@@ -1,13 +1,18 @@
-"""How workloads and bundles look as text."""
+"""How workloads, bundles and promotions look as text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from tvm_conv3dt.cli import output
 from tvm_conv3dt.manifest import Manifest
 from tvm_conv3dt.spec import Workload
 from tvm_conv3dt.workload_set import NamedWorkload
+
+if TYPE_CHECKING:
+    from tvm_conv3dt.compiler.promote import Promotion
 
 
 def workload_fields(workload: Workload) -> dict[str, object]:
@@ -50,7 +55,7 @@ def bundle_table(manifest: Manifest) -> None:
             layer.name,
             layer.schedule.source,
             layer.schedule.formulation,
-            "" if layer.schedule.median_ms is None else f"{layer.schedule.median_ms:.3f}",
+            milliseconds(layer.schedule.median_ms),
             f"{layer.workspace_bytes / 1e6:.1f}",
             f"{layer.library.bytes / 1e3:.0f}",
             layer.id,
@@ -61,3 +66,44 @@ def bundle_table(manifest: Manifest) -> None:
         ("layer", "schedule", "formulation", ">tuned ms", ">workspace MB", ">library kB", "id"),
         rows,
     )
+
+
+def promotions_json(promotions: Sequence[Promotion]) -> dict[str, object]:
+    """Return what was promoted, as JSON."""
+    return {
+        "promoted": [
+            {
+                "name": each.name,
+                "id": each.schedule.workload.id,
+                "device": each.schedule.device,
+                "file": str(each.path),
+                "decisions": dict(each.schedule.decisions),
+                "measured": None
+                if each.schedule.measurement is None
+                else asdict(each.schedule.measurement),
+            }
+            for each in promotions
+        ]
+    }
+
+
+def promotions_table(promotions: Sequence[Promotion]) -> None:
+    """Write a table of what was promoted to stdout."""
+    rows = []
+    for each in promotions:
+        measured = each.schedule.measurement
+        rows.append(
+            (
+                each.name,
+                "" if measured is None else milliseconds(measured.default_median_ms),
+                "" if measured is None else milliseconds(measured.median_ms),
+                "" if measured is None else f"{measured.gflops:.1f}",
+                each.path,
+            )
+        )
+    output.write_table(("workload", ">default ms", ">tuned ms", ">GFLOP/s", "schedule"), rows)
+
+
+def milliseconds(value: float | None) -> str:
+    """Return a time for a table; nothing where there is none."""
+    return "" if value is None else f"{value:.3f}"
