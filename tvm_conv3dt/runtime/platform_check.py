@@ -16,6 +16,7 @@ from tvm_conv3dt.manifest import Manifest
 
 __all__ = ["check_machine", "check_versions"]
 
+
 def check_machine(manifest: Manifest) -> None:
     """Check operating system, architecture and CPU features.
 

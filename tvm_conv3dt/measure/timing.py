@@ -1,0 +1,102 @@
+"""Times of callables, taken in turns, so that a machine that slows down slows all of them."""
+
+from __future__ import annotations
+
+import gc
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+__all__ = ["Timing", "interleave"]
+
+_SHORTEST_SAMPLE = 1e-3
+"""Seconds; faster callables are called several times for one sample, so that the clock does not show."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What one callable took per call, in seconds.
+
+    Attributes
+    ----------
+    median, q1, q3 : float
+        The three quartiles of the samples.
+    best : float
+        The shortest sample.
+    count : int
+        How many samples there are.
+    """
+
+    median: float
+    q1: float
+    q3: float
+    best: float
+    count: int
+
+    @classmethod
+    def of(cls, samples: list[float]) -> Timing:
+        """Summarise at least one sample."""
+        if len(samples) == 1:
+            return cls(samples[0], samples[0], samples[0], samples[0], 1)
+        q1, median, q3 = statistics.quantiles(samples, n=4, method="inclusive")
+        return cls(median, q1, q3, min(samples), len(samples))
+
+    @property
+    def spread(self) -> float:
+        """The distance of the quartiles as a share of the median."""
+        return (self.q3 - self.q1) / self.median if self.median else 0.0
+
+
+def interleave(
+    functions: Mapping[str, Callable[[], object]], seconds: float, min_rounds: int = 5
+) -> dict[str, Timing]:
+    """Time callables in turns.
+
+    Each is called once to warm up. Then rounds follow, in which each gives one sample, in an order that
+    turns by one per round, until the time is over. Python's garbage collection rests meanwhile.
+
+    Parameters
+    ----------
+    functions : mapping of str to callable
+        What to time, without arguments; the results are dropped.
+    seconds : float
+        For all of them together.
+    min_rounds : int
+        At least this many rounds, however long they take.
+
+    Returns
+    -------
+    dict of str to Timing
+        In the order of `functions`.
+    """
+    names = list(functions)
+    repeats = {name: _repeats(functions[name]) for name in names}
+    samples: dict[str, list[float]] = {name: [] for name in names}
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        end = time.perf_counter() + seconds
+        rounds = 0
+        while names and (rounds < max(1, min_rounds) or time.perf_counter() < end):
+            turn = rounds % len(names)
+            for name in names[turn:] + names[:turn]:
+                samples[name].append(_sample(functions[name], repeats[name]))
+            rounds += 1
+    finally:
+        if collects:
+            gc.enable()
+    return {name: Timing.of(samples[name]) for name in names}
+
+
+def _repeats(function: Callable[[], object]) -> int:
+    function()
+    return max(1, math.ceil(_SHORTEST_SAMPLE / max(_sample(function, 1), 1e-7)))
+
+
+def _sample(function: Callable[[], object], repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        function()
+    return (time.perf_counter() - start) / repeats
