@@ -1,0 +1,186 @@
+"""Verification finds what is wrong, and only that."""
+
+import numpy as np
+import pytest
+
+from tvm_conv3dt.errors import VerificationError
+from tvm_conv3dt.measure import verify as verify_module
+from tvm_conv3dt.measure.verify import verify
+from tvm_conv3dt.reference import reference
+from tvm_conv3dt.spec import Workload
+
+
+def make(**changes):
+    values = {
+        "input": [1, 3, 4, 3, 8],
+        "filters": [3, 3, 3, 4, 8],
+        "output_shape": [1, 6, 7, 6, 4],
+        "strides": 2,
+        **changes,
+    }
+    return Workload.make(**values)
+
+
+PLAIN = make()
+HOLES = make(
+    input=[1, 3, 3, 3, 8], filters=[1, 1, 1, 4, 8], output_shape=[1, 9, 9, 9, 4], strides=3
+)
+WORKLOADS = {
+    "plain": PLAIN,
+    "holes": HOLES,
+    "bias": make(bias=True),
+    "relu": make(bias=True, activation="relu"),
+    "leaky_relu": make(activation="leaky_relu", alpha=0.1),
+    "elu": make(activation="elu"),
+    "sigmoid": make(activation="sigmoid"),
+    "tanh": make(bias=True, activation="tanh"),
+    "channels first": make(
+        input=[2, 8, 3, 4, 3], output_shape=[2, 4, 6, 7, 6], data_format="NCDHW"
+    ),
+    "float64": make(dtype="float64"),
+    "float16": make(dtype="float16"),
+}
+
+
+def right(workload):
+    """A kernel that is as good as its dtype allows."""
+
+    def run(x, filters, bias, out):
+        out[...] = reference(workload, x, filters, bias)
+
+    return run
+
+
+def spoilt(workload, spoil):
+    def run(x, filters, bias, out):
+        right(workload)(x, filters, bias, out)
+        spoil(out)
+
+    return run
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_right_kernel_passes(name):
+    workload = WORKLOADS[name]
+    found = verify(workload, right(workload), seeds=(0, 1))
+    assert [(check.data, check.seed, check.status) for check in found.checks] == [
+        ("integers", 0, "PASSED"),
+        ("random", 0, "PASSED"),
+        ("integers", 1, "PASSED"),
+        ("random", 1, "PASSED"),
+    ]
+    assert found.passed
+    found.raise_if_failed()
+
+
+def test_sums_in_float32_pass():
+    # The most ordinary kernel: one float32 sum after the other, in an order of its own.
+    def run(x, filters, bias, out):
+        out[...] = 0
+        for tap in reversed(list(np.ndindex(PLAIN.kernel))):
+            part = np.zeros((1, 7, 9, 7, 4), np.float32)
+            part[:, tap[0] : tap[0] + 5 : 2, tap[1] : tap[1] + 7 : 2, tap[2] : tap[2] + 5 : 2] = (
+                np.einsum("ndhwi,oi->ndhwo", x, filters[tap])
+            )
+            before = PLAIN.pad_before
+            out += part[:, before[0] :, before[1] :, before[2] :][:, :6, :7, :6]
+
+    found = verify(PLAIN, run)
+    assert found.passed, found
+    assert 0 < found.checks[1].worst < 1
+
+
+def zero(out):
+    out[0, 1, 2, 3, 0] = 0
+
+
+def off_by_one(out):
+    out[0, 5, 6, 5, 3] += 1
+
+
+def swapped(out):
+    out[...] = out[:, ::-1].copy()
+
+
+def unwritten(out):
+    out[0, 0] = np.nan
+
+
+def infinite(out):
+    out[0, 0, 0, 0, 0] = np.inf
+
+
+@pytest.mark.parametrize("spoil", [zero, off_by_one, swapped, unwritten, infinite])
+def test_wrong_kernel_fails_on_both_kinds_of_data(spoil):
+    found = verify(PLAIN, spoilt(PLAIN, spoil))
+    assert [check.status for check in found.checks] == ["FAILED", "FAILED"]
+    assert found.status == "FAILED"
+    assert not found.passed
+    with pytest.raises(
+        VerificationError, match=r"failed to verify kernel with workload n1_.* wrong"
+    ):
+        found.raise_if_failed()
+
+
+def test_error_names_the_first_wrong_place_and_both_values():
+    found = verify(PLAIN, spoilt(PLAIN, off_by_one))
+    assert "1 of 1008 outputs are wrong, first at [0, 5, 6, 5, 3]" in found.checks[0].detail
+
+
+def test_kernel_that_writes_nothing_fails():
+    found = verify(PLAIN, lambda x, filters, bias, out: None)
+    assert "1008 are NaN, which unwritten ones would be" in found.checks[0].detail
+
+
+def test_holes_left_unwritten_fail():
+    def run(x, filters, bias, out):
+        right(HOLES)(x, filters, bias, out)
+        out[:, 1::3] = np.nan
+
+    assert verify(HOLES, run).status == "FAILED"
+
+
+def test_lower_precision_fails_on_random_data_only():
+    def run(x, filters, bias, out):
+        half = reference(PLAIN, x.astype(np.float16), filters.astype(np.float16))
+        out[...] = half
+
+    found = verify(PLAIN, run)
+    assert [check.status for check in found.checks] == ["PASSED", "FAILED"]
+    assert found.checks[1].worst > 1
+
+
+def test_kernel_that_overwrites_its_input_is_judged_by_the_original():
+    def run(x, filters, bias, out):
+        right(PLAIN)(x, filters, bias, out)
+        x[...] = 0
+        filters[...] = 0
+
+    assert verify(PLAIN, run, seeds=(0, 0)).passed
+
+
+def test_data_whose_result_is_mostly_zero_is_mistrusted(monkeypatch):
+    def sparse(workload, seed):
+        x = np.zeros(workload.input, np.float32)
+        x[0, 0, 0, 0, 0] = 1
+        return x, np.ones(workload.filters, np.float32), None
+
+    monkeypatch.setattr(verify_module, "integer_data", sparse)
+    found = verify(PLAIN, right(PLAIN))
+    assert [check.status for check in found.checks] == ["MISTRUSTED", "PASSED"]
+    assert found.status == "MISTRUSTED"
+    with pytest.raises(VerificationError, match="the right result is mostly zeros"):
+        found.raise_if_failed()
+
+
+def test_checking_nothing_is_no_pass():
+    found = verify(PLAIN, right(PLAIN), seeds=())
+    assert not found.passed
+    with pytest.raises(VerificationError, match="no data was checked"):
+        found.raise_if_failed()
+
+
+def test_json_has_no_infinities():
+    checks = verify(PLAIN, spoilt(PLAIN, off_by_one)).to_dict()["checks"]
+    assert checks[0]["worst"] is None
+    assert checks[1]["worst"] > 1

@@ -1,0 +1,216 @@
+"""The manifest: there and back, and each way to be damaged."""
+
+import copy
+import json
+
+import pytest
+
+from tvm_conv3dt.errors import FileFormatError
+from tvm_conv3dt.manifest import (
+    FILE_NAME,
+    BundleDevice,
+    Layer,
+    LibraryFile,
+    Manifest,
+    Requirements,
+    ScheduleSummary,
+)
+from tvm_conv3dt.spec import Workload
+
+WORKLOAD = Workload.make([1, 2, 2, 2, 3], [2, 2, 2, 4, 3], [1, 4, 4, 4, 4], 2, "VALID")
+
+
+def layer(name, workload=WORKLOAD):
+    return Layer(
+        name=name,
+        workload=workload,
+        library=LibraryFile(f"{workload.id}.so", "ab" * 32, 1234),
+        run_symbol=workload.id,
+        pack_symbol=f"{workload.id}_pack",
+        packed_shape=(8, 1, 3, 16),
+        workspace_bytes=4096,
+        schedule=ScheduleSummary("tuned", "phases", 0.25),
+    )
+
+
+MANIFEST = Manifest(
+    package="0.1.0",
+    tvm="0.27.0.post1",
+    tvm_ffi="0.1.14.post1",
+    definition=1,
+    device=BundleDevice("x86-64-v3", "llvm", "x86-64-v3"),
+    requires=Requirements("linux", "x86_64", ("avx2", "fma")),
+    runtime=LibraryFile("libtvm_runtime.so", "cd" * 32, 5678),
+    layers=(layer("a/one"), layer("a/two")),
+)
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """A function that writes a manifest after a change and reads it."""
+
+    def read(change):
+        values = copy.deepcopy(MANIFEST.to_dict())
+        change(values)
+        (tmp_path / FILE_NAME).write_text(json.dumps(values))
+        return Manifest.read(tmp_path)
+
+    return read
+
+
+def test_manifest_goes_there_and_back(tmp_path):
+    MANIFEST.write(tmp_path)
+    assert Manifest.read(tmp_path) == MANIFEST
+
+
+def test_manifest_of_no_layers_goes_there_and_back(damaged):
+    assert damaged(lambda values: values.update(layers=[])).layers == ()
+
+
+def test_form_is_the_documented_one():
+    values = MANIFEST.to_dict()
+    assert values["schema"] == 1
+    assert values["requires"] == {
+        "os": "linux",
+        "arch": "x86_64",
+        "cpu_features": ["avx2", "fma"],
+    }
+    assert values["layers"][0] == {
+        "name": "a/one",
+        "id": WORKLOAD.id,
+        "workload": WORKLOAD.to_dict(),
+        "library": {"file": f"{WORKLOAD.id}.so", "sha256": "ab" * 32, "bytes": 1234},
+        "symbols": {"run": WORKLOAD.id, "pack": f"{WORKLOAD.id}_pack"},
+        "packed_shape": [8, 1, 3, 16],
+        "workspace_bytes": 4096,
+        "schedule": {"source": "tuned", "formulation": "phases", "median_ms": 0.25},
+    }
+
+
+def places(value, path=()):
+    """Every place in a JSON value that can be removed."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield (*path, name)
+            yield from places(inner, (*path, name))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            if isinstance(inner, dict):
+                yield from places(inner, (*path, index))
+
+
+def holder(values, place):
+    for step in place[:-1]:
+        values = values[step]
+    return values
+
+
+# Fields of a workload that have a default, as in TensorFlow's call; they are then part of the id.
+OPTIONAL = {"padding", "data_format", "dilations", "dtype", "bias", "activation", "alpha"}
+PLACES = [
+    place
+    for place in places(MANIFEST.to_dict())
+    if not ("workload" in place and place[-1] in OPTIONAL) and 1 not in place
+]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: ".".join(map(str, place)))
+def test_missing_field_is_refused(damaged, place):
+    with pytest.raises(FileFormatError, match=rf"manifest\.json.*{place[-1]}"):
+        damaged(lambda values: holder(values, place).pop(place[-1]))
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: ".".join(map(str, place)))
+def test_field_of_another_type_is_refused(damaged, place):
+    def change(values):
+        holder(values, place)[place[-1]] = {"another": ["type"]}
+
+    with pytest.raises(FileFormatError, match=r"manifest\.json"):
+        damaged(change)
+
+
+@pytest.mark.parametrize(
+    "place", [(), ("device",), ("runtime",), ("layers", 0), ("layers", 0, "schedule")]
+)
+def test_unknown_field_is_refused(damaged, place):
+    with pytest.raises(FileFormatError, match=r"later=1: no such field is known"):
+        damaged(lambda values: holder(values, (*place, "")).update(later=1))
+
+
+@pytest.mark.parametrize("schema", [0, 2, 99])
+def test_other_schema_is_refused(damaged, schema):
+    with pytest.raises(FileFormatError, match=f"its schema is {schema} and this version reads 1"):
+        damaged(lambda values: values.update(schema=schema))
+
+
+LEAVING = [
+    "../evil.so",
+    "/lib/libc.so.6",
+    "sub/kernel.so",
+    "..",
+    ".",
+    "",
+    "a\\b.so",
+    "C:evil.so",
+    "~/evil.so",
+    "a\0b.so",
+    "kernel.so\n",
+    "-rf",
+    ".hidden.so",
+]
+
+
+@pytest.mark.parametrize("name", LEAVING)
+def test_runtime_outside_the_folder_is_refused(damaged, name):
+    with pytest.raises(FileFormatError, match="a file in the bundle's folder"):
+        damaged(lambda values: values["runtime"].update(file=name))
+
+
+@pytest.mark.parametrize("name", LEAVING)
+def test_library_outside_the_folder_is_refused(damaged, name):
+    with pytest.raises(FileFormatError, match=r"layers\[1\]\.library\.file=.*bundle's folder"):
+        damaged(lambda values: values["layers"][1]["library"].update(file=name))
+
+
+@pytest.mark.parametrize("digest", ["", "ab", "AB" * 32, "zz" * 32, "ab" * 33])
+def test_digest_of_another_form_is_refused(damaged, digest):
+    with pytest.raises(FileFormatError, match="64 lower-case hexadecimal digits"):
+        damaged(lambda values: values["runtime"].update(sha256=digest))
+
+
+@pytest.mark.parametrize("symbol", ["", "1a", "a b", "a-b", "a\n", "ü"])
+def test_symbol_that_is_no_identifier_is_refused(damaged, symbol):
+    with pytest.raises(FileFormatError, match=r"symbols\.run=.*must be a C identifier"):
+        damaged(lambda values: values["layers"][0]["symbols"].update(run=symbol))
+
+
+def test_id_of_another_workload_is_refused(damaged):
+    def change(values):
+        values["layers"][0]["workload"]["output_shape"] = [1, 5, 4, 4, 4]
+
+    with pytest.raises(FileFormatError, match=r"layers\[0\]\.id=.*its workload's id is"):
+        damaged(change)
+
+
+def test_illegal_workload_is_refused(damaged):
+    def change(values):
+        values["layers"][0]["workload"]["strides"] = [0, 2, 2]
+
+    with pytest.raises(FileFormatError, match=r"layers\[0\]\.workload=.*strides"):
+        damaged(change)
+
+
+def test_name_that_two_layers_have_is_refused(damaged):
+    with pytest.raises(FileFormatError, match=r"layers\[1\]\.name='a/one'"):
+        damaged(lambda values: values["layers"][1].update(name="a/one"))
+
+
+def test_library_is_described_as_it_is(tmp_path):
+    (tmp_path / "k.so").write_bytes(b"abc")
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert LibraryFile.of(tmp_path / "k.so") == LibraryFile("k.so", digest, 3)
+
+
+def test_library_that_is_missing_cannot_be_described(tmp_path):
+    with pytest.raises(FileFormatError, match="No such file"):
+        LibraryFile.of(tmp_path / "k.so")
