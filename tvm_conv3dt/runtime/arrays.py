@@ -27,8 +27,9 @@ def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return a new array with undefined content that starts at a multiple of `ALIGNMENT` bytes."""
     size = prod(shape) * dtype.itemsize
     memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(shape)
+    # Not by .ctypes, which makes an object for it: calls of small operators would feel that.
+    start = -memory.__array_interface__["data"][0] % ALIGNMENT
+    return np.ndarray(shape, dtype, memory, start)
 
 
 def as_array(name: str, value: object, dtype: np.dtype[Any]) -> Array:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import weakref
 from pathlib import Path
 
 from tvm_conv3dt.errors import WorkloadNotFoundError, describe, show
@@ -11,7 +13,11 @@ from tvm_conv3dt.runtime import library, platform_check
 from tvm_conv3dt.runtime.operator import Operator
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["Bundle", "load"]
+__all__ = ["Bundle", "load", "loaded"]
+
+# The bundles that this process holds, in the order of their loading.
+_loaded: weakref.WeakValueDictionary[int, Bundle] = weakref.WeakValueDictionary()
+_numbers = itertools.count()
 
 
 def load(path: str | os.PathLike[str]) -> Bundle:
@@ -52,7 +58,14 @@ def load(path: str | os.PathLike[str]) -> Bundle:
     for layer in manifest.layers:
         library.check_present(folder, layer.library)
     library.load_runtime(folder, manifest)
-    return Bundle(folder, manifest)
+    bundle = Bundle(folder, manifest)
+    _loaded[next(_numbers)] = bundle
+    return bundle
+
+
+def loaded() -> list[Bundle]:
+    """Return the bundles that this process has loaded and still holds, oldest first."""
+    return [bundle for _, bundle in sorted(_loaded.items())]
 
 
 class Bundle:
