@@ -161,7 +161,7 @@ def _activation(workload: Workload) -> Callable[[Any], Any]:
     """Return the activation as a function of a scalar expression."""
     alpha = tirx.const(workload.alpha or 0.0, workload.dtype)
     zero, one = tirx.const(0, workload.dtype), tirx.const(1, workload.dtype)
-    return {
+    functions: dict[str | None, Callable[[Any], Any]] = {
         None: lambda value: value,
         "relu": lambda value: tirx.max(value, zero),
         "leaky_relu": lambda value: tirx.if_then_else(value > zero, value, value * alpha),
@@ -170,7 +170,8 @@ def _activation(workload: Workload) -> Callable[[Any], Any]:
         ),
         "sigmoid": lambda value: one / (one + tirx.exp(-value)),
         "tanh": tirx.tanh,
-    }[workload.activation]
+    }
+    return functions[workload.activation]
 
 
 def _store_by_phases(function: tirx.PrimFunc, workload: Workload, lanes: int) -> tirx.PrimFunc:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cpuinfo
 import tvm
 from tvm.target import codegen
 
@@ -9,7 +10,12 @@ from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import UnsupportedError, describe
 
-__all__ = ["resolve", "target_of"]
+__all__ = ["cpu_name", "resolve", "target_of"]
+
+
+def cpu_name() -> str:
+    """Return the brand name of this machine's CPU, for records that people read."""
+    return str(cpuinfo.get_cpu_info().get("brand_raw", "unknown"))
 
 
 def resolve(name: str) -> Device:

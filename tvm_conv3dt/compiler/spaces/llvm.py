@@ -30,12 +30,25 @@ from tvm import s_tir
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["ORDERS", "Point", "apply", "families", "tile_h_candidates", "tile_w_candidates"]
+__all__ = [
+    "ORDERS",
+    "Point",
+    "apply",
+    "families",
+    "is_padded",
+    "lanes",
+    "point_of",
+    "tile_h_candidates",
+    "tile_w_candidates",
+]
 
 ORDERS = ("rows", "panels", "filters")
 
-# Picks one of the candidates for the decision of a name: a sample in a search, a constant in a point.
-Choose = Callable[[str, list[int]], Any]
+# Gives the index of a candidate for the decision of a name, or None: then it is sampled.
+Choose = Callable[[str, list[int]], int | None]
+
+# Marks the loop order in a trace, where all other decisions are samples.
+_ORDER_KEY = "loop_order"
 
 
 @dataclass(frozen=True)
@@ -48,8 +61,23 @@ class Point:
     tile_h: int = 1
 
     def choose(self, name: str, candidates: list[int]) -> int:
-        """Return this point's value for the decision `name`."""
-        return int(getattr(self, name))
+        """Return which of `candidates` this point has for the decision `name`."""
+        return candidates.index(getattr(self, name))
+
+
+def point_of(trace: s_tir.schedule.Trace) -> Point:
+    """Return the decisions that a trace of `apply` holds."""
+    orders = [
+        str(inst.attrs[0])
+        for inst in trace.insts
+        if inst.kind.name == "Annotate" and str(inst.attrs[0]).startswith(_ORDER_KEY)
+    ]
+    samples = [
+        int(inst.attrs[0][int(trace.get_decision(inst))])
+        for inst in trace.insts
+        if inst.kind.name == "SampleCategorical"
+    ]
+    return Point(orders[0].removeprefix(f"{_ORDER_KEY}:"), *samples)
 
 
 def lanes(device: Device, dtype: str = "float32") -> int:
@@ -102,19 +130,27 @@ def apply(
     order, vectors
         The structural choices, see `families`.
     choose : callable
-        ``choose(name, candidates)`` gives the value of a decision.
+        ``choose(name, candidates)`` gives the index of a decision's candidate, or None to sample it:
+        a point's own method, or a search's.
     """
+
+    def decide(name: str, candidates: list[int]) -> Any:
+        uniform = [1 / len(candidates)] * len(candidates)
+        return sch.sample_categorical(candidates, uniform, decision=choose(name, candidates))
+
     y = sch.get_sblock("y")
     accumulator = sch.get_sblock("accumulator")
     n, qd, rd, qh, rh, qw, rw, cb, v = sch.get_loops(y)
-    tile_w = choose("tile_w", tile_w_candidates(workload, device, vectors))
+    sch.annotate(y, f"{_ORDER_KEY}:{order}", 1)
+    tile_c = decide("vectors", [vectors])
+    tile_w = decide("tile_w", tile_w_candidates(workload, device, vectors))
     qw_outer, qw_inner = sch.split(qw, [None, tile_w])
-    cb_outer, cb_inner = sch.split(cb, [None, vectors])
+    cb_outer, cb_inner = sch.split(cb, [None, tile_c])
     if order == "filters":
         parallel = [rd, rh, rw, cb_outer]
         middle = [n, qd, qh, qw_outer]
     else:
-        tile_h = choose("tile_h", tile_h_candidates(workload))
+        tile_h = decide("tile_h", tile_h_candidates(workload))
         qh_outer, qh_inner = sch.split(qh, [None, tile_h])
         parallel = [n, qd, qh_outer]
         positions, channels = [qh_inner, qw_outer], [rw, cb_outer]

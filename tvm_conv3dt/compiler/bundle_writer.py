@@ -1,0 +1,225 @@
+"""Bundles: schedules become shared libraries, in a folder that is deployed as it is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from importlib import metadata
+from pathlib import Path
+
+import tvm
+
+import tvm_conv3dt
+from tvm_conv3dt import device as devices
+from tvm_conv3dt import paths
+from tvm_conv3dt.compiler import definition, kernel, schedule
+from tvm_conv3dt.compiler.schedule import Schedule
+from tvm_conv3dt.device import Device
+from tvm_conv3dt.errors import (
+    FileWriteError,
+    UnsupportedError,
+    WorkloadNotFoundError,
+    describe,
+)
+from tvm_conv3dt.manifest import (
+    FILE_NAME,
+    BundleDevice,
+    Layer,
+    LibraryFile,
+    Manifest,
+    Requirements,
+    ScheduleSummary,
+)
+from tvm_conv3dt.workload_set import NamedWorkload
+
+__all__ = ["build_bundle"]
+
+_RUNTIME = "libtvm_runtime.so"
+
+
+def build_bundle(
+    named: Sequence[NamedWorkload],
+    device: Device,
+    output: Path,
+    *,
+    schedules: Iterable[Path] | None = None,
+    allow_untuned: bool = False,
+    on_progress: Callable[[str], None] | None = None,
+) -> Manifest:
+    """Build a bundle and put it at `output`, whole or not at all.
+
+    Parameters
+    ----------
+    named : sequence of NamedWorkload
+        What it is to hold.
+    device : Device
+        What it is for.
+    output : Path
+        The folder to write; a bundle that is there already is replaced.
+    schedules : iterable of Path, optional
+        Folders of schedules, nearest first; by default the working directory's and the package's.
+    allow_untuned : bool
+        Whether to build the default point where there is no schedule.
+    on_progress : callable, optional
+        Called with each workload's name before it is built.
+
+    Returns
+    -------
+    Manifest
+        The bundle's manifest.
+
+    Raises
+    ------
+    UnsupportedError
+        If a workload, or the device, cannot be compiled for yet.
+    WorkloadNotFoundError
+        If there is no schedule for a workload, and `allow_untuned` is false.
+    FileWriteError
+        If `output` is something else than a bundle, or cannot be written.
+    """
+    _require_native(device)
+    folders = list(paths.schedule_folders() if schedules is None else schedules)
+    chosen = [(each, _schedule(each, device, folders, allow_untuned)) for each in named]
+    _require_replaceable(output)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+        try:
+            manifest = _fill(staging, chosen, device, on_progress)
+            staging.chmod(0o755)
+            _replace(staging, output)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as error:
+        raise _not_written(output, error) from error
+    return manifest
+
+
+def _schedule(
+    each: NamedWorkload, device: Device, folders: list[Path], allow_untuned: bool
+) -> Schedule:
+    kernel.require_supported(each.workload)
+    found = schedule.find(each.workload, device, folders)
+    if found is not None:
+        return found
+    if allow_untuned:
+        return schedule.default_schedule(each.workload, device)
+    searched = ", ".join(str(folder / device.name) for folder in folders)
+    raise WorkloadNotFoundError(
+        describe(
+            "build",
+            "workload",
+            each.name,
+            f"there is no schedule for it in {searched}",
+            f"tune it: tvm-conv3dt tune --device {device.name} --workloads {each.name}, "
+            "or build the default point with --allow-untuned",
+        )
+    )
+
+
+def _fill(
+    folder: Path,
+    chosen: Sequence[tuple[NamedWorkload, Schedule]],
+    device: Device,
+    on_progress: Callable[[str], None] | None,
+) -> Manifest:
+    layers: dict[str, Layer] = {}
+    for each, its_schedule in chosen:
+        if on_progress is not None:
+            on_progress(each.name)
+        layers[each.name] = _layer(folder, each, its_schedule, device)
+    manifest = Manifest(
+        package=tvm_conv3dt.__version__,
+        tvm=tvm.__version__,
+        tvm_ffi=metadata.version("apache-tvm-ffi"),
+        definition=definition.VERSION,
+        device=BundleDevice(device.name, device.kind, device.mcpu),
+        requires=Requirements(device.os, device.arch, device.cpu_features),
+        runtime=_copy_runtime(folder),
+        layers=tuple(layers.values()),
+    )
+    manifest.write(folder)
+    return manifest
+
+
+def _layer(folder: Path, each: NamedWorkload, its: Schedule, device: Device) -> Layer:
+    built = kernel.compile_kernel(each.workload, device, its.apply(device))
+    path = folder / f"{each.workload.id}.so"
+    kernel.export(built, path)
+    median_ms = None if its.measurement is None else its.measurement.median_ms
+    return Layer(
+        name=each.name,
+        workload=each.workload,
+        library=LibraryFile.of(path),
+        run_symbol=each.workload.id,
+        pack_symbol=kernel.pack_symbol(each.workload),
+        packed_shape=built.packed_shape,
+        workspace_bytes=built.workspace_bytes,
+        schedule=ScheduleSummary(its.source, "phases", median_ms),
+    )
+
+
+def _copy_runtime(folder: Path) -> LibraryFile:
+    """Copy TVM's runtime library, with its licence, from the installed TVM."""
+    package = Path(tvm.__file__).parent
+    shutil.copyfile(package / "lib" / _RUNTIME, folder / _RUNTIME)
+    for name in ("LICENSE", "NOTICE"):
+        shutil.copyfile(package / name, folder / f"{name}.tvm")
+    return LibraryFile.of(folder / _RUNTIME)
+
+
+def _require_native(device: Device) -> None:
+    if device.kind == "llvm" and device.arch != devices.architecture():
+        raise UnsupportedError(
+            describe(
+                "build",
+                "a bundle for device",
+                device.name,
+                f"it has another architecture ({device.arch}) than this machine, "
+                "which is not supported yet",
+                f"build on a machine of {device.arch}",
+            )
+        )
+
+
+def _require_replaceable(output: Path) -> None:
+    if not output.exists() or (output / FILE_NAME).is_file():
+        return
+    if output.is_dir() and not any(output.iterdir()):
+        return
+    raise FileWriteError(
+        describe(
+            "write",
+            "bundle",
+            str(output),
+            "there is something else than a bundle",
+            "remove it, or name another folder",
+        )
+    )
+
+
+def _replace(staging: Path, output: Path) -> None:
+    """Put `staging` in the place of `output`; a folder cannot be replaced in one step by renaming."""
+    if not output.exists():
+        staging.rename(output)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{output.name}.old.", dir=output.parent))
+    try:
+        output.rename(old / "bundle")
+        try:
+            staging.rename(output)
+        except OSError:
+            (old / "bundle").rename(output)
+            raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _not_written(output: Path, error: OSError) -> FileWriteError:
+    if isinstance(error, FileWriteError):
+        return error
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    mend = "check its permissions and the free space, or name another folder"
+    return FileWriteError(describe("write", "bundle", str(output), reason, mend))

@@ -1,0 +1,250 @@
+"""Schedules: the distilled result for one workload on one device, one small file each.
+
+``schedules/<device>/<workload id>.json`` holds the trace that MetaSchedule found, one instruction a line,
+what it measured, what it was checked against and where it came from. A schedule is used only with
+the TVM and the compute definition that it was made with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tvm
+import tvm_ffi
+from tvm import s_tir, tirx
+
+from tvm_conv3dt.compiler import definition, kernel
+from tvm_conv3dt.compiler.spaces import llvm
+from tvm_conv3dt.compiler.spaces.default_point import default_point
+from tvm_conv3dt.device import Device
+from tvm_conv3dt.errors import FileFormatError, SignatureError, describe, show
+from tvm_conv3dt.files import read_json, write_atomic
+from tvm_conv3dt.spec import Workload
+
+__all__ = [
+    "SCHEMA",
+    "Measurement",
+    "Schedule",
+    "apply_trace",
+    "check_signature",
+    "default_schedule",
+    "find",
+    "read",
+    "signature",
+    "trace_json",
+    "write",
+]
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a schedule measured when it was promoted, beside the default point in the same run."""
+
+    median_ms: float
+    q1_ms: float
+    q3_ms: float
+    default_median_ms: float | None
+    gflops: float
+    threads: int
+    cpu: str
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How one workload is computed on one device.
+
+    Attributes
+    ----------
+    workload : Workload
+    device : str
+        Name of the device that it is for.
+    source : str
+        ``"tuned"`` or ``"default"``.
+    decisions : dict
+        The values of the trace's decisions by name, for people; the trace is what counts.
+    trace : list
+        MetaSchedule's trace: ``[instructions, decisions]``.
+    measurement : Measurement or None
+    verification : dict
+        What it was checked against.
+    origin : dict
+        Trials, seed and the log it came from.
+    """
+
+    workload: Workload
+    device: str
+    source: str
+    decisions: Mapping[str, Any]
+    trace: list[Any]
+    measurement: Measurement | None
+    verification: Mapping[str, Any]
+    origin: Mapping[str, Any]
+
+    def apply(self, device: Device) -> s_tir.Schedule:
+        """Return the scheduled operator.
+
+        Raises
+        ------
+        SignatureError
+            If the trace does not fit the definition.
+        """
+        sch = kernel.new_schedule(self.workload, device)
+        apply_trace(sch, self.trace, self.workload)
+        return sch
+
+
+def signature() -> dict[str, Any]:
+    """Return what schedules and logs must have in common with this installation."""
+    return {"tvm": tvm.__version__, "definition": definition.VERSION}
+
+
+def check_signature(path: Path, found: object, device: str, device_found: object) -> None:
+    """Refuse a schedule or log of another TVM, definition or device.
+
+    Raises
+    ------
+    SignatureError
+        With what was found and the command that renews it.
+    """
+    renew = f"renew it: tvm-conv3dt tune --device {device}"
+    if found != signature():
+        rule = f"this installation has {show(signature())}"
+        raise SignatureError(describe("use", f"{path}", f"signature {show(found)}", rule, renew))
+    if device_found != device:
+        rule = f"it is in the folder of device {device}, and what one device measured says nothing of another"
+        raise SignatureError(
+            describe("use", f"{path}", f"device {show(device_found)}", rule, renew)
+        )
+
+
+def apply_trace(sch: s_tir.Schedule, trace: list[Any], workload: Workload) -> None:
+    """Apply a trace in MetaSchedule's JSON form.
+
+    Raises
+    ------
+    SignatureError
+        If it does not fit the definition.
+    """
+    try:
+        s_tir.schedule.Trace.apply_json_to_schedule(trace, sch)
+    except (tvm.TVMError, ValueError, TypeError, IndexError, RuntimeError) as error:
+        rule = f"it does not fit the definition: {str(error).strip().splitlines()[-1]}"
+        mend = "remove the schedule, or tune again"
+        raise SignatureError(describe("apply", "trace", workload.id, rule, mend)) from error
+
+
+def trace_json(trace: s_tir.schedule.Trace) -> list[Any]:
+    """Return a trace in MetaSchedule's JSON form, as plain Python values."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, list | tuple | tvm_ffi.Array):
+            return [plain(each) for each in value]
+        if isinstance(value, tirx.IntImm | tirx.FloatImm):
+            return value.value
+        return value
+
+    return [plain(each) for each in trace.as_json()]
+
+
+def default_schedule(workload: Workload, device: Device) -> Schedule:
+    """Return the default point of the design space as a schedule."""
+    point = default_point(workload, device)
+    sch = kernel.new_schedule(workload, device)
+    llvm.apply(sch, workload, device, point.order, point.vectors, point.choose)
+    trace = trace_json(sch.trace)
+    return Schedule(workload, device.name, "default", asdict(point), trace, None, {}, {})
+
+
+def find(workload: Workload, device: Device, folders: Iterable[Path]) -> Schedule | None:
+    """Return the schedule of a workload for a device, or None.
+
+    Parameters
+    ----------
+    workload, device
+        What is looked for; the device's fallbacks are tried after its own name.
+    folders : iterable of Path
+        Folders of schedules, nearest first.
+
+    Raises
+    ------
+    FileFormatError
+        If the file found is damaged.
+    SignatureError
+        If it was made with another TVM or definition, or for another device.
+    """
+    folders = list(folders)
+    for name in (device.name, *device.fallback):
+        for folder in folders:
+            path = folder / name / f"{workload.id}.json"
+            if path.is_file():
+                return read(path, name)
+    return None
+
+
+def read(path: Path, device: str) -> Schedule:
+    """Read a schedule file of `device`.
+
+    Raises
+    ------
+    FileFormatError
+        If it is damaged.
+    SignatureError
+        If it was made with another TVM or definition, or for another device.
+    """
+    values = read_json(path, SCHEMA)
+    check_signature(path, values.get("signature"), device, values.get("device"))
+    try:
+        measured = values["measured"]
+        schedule = Schedule(
+            workload=Workload.from_dict(values["workload"]),
+            device=device,
+            source=values["source"],
+            decisions=dict(values["decisions"]),
+            trace=[values["trace"]["instructions"], values["trace"]["decisions"]],
+            measurement=None if measured is None else Measurement(**measured),
+            verification=dict(values["verified"]),
+            origin=dict(values["origin"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        rule = f"its fields are not those of a schedule: {show(str(error))}"
+        raise FileFormatError(
+            describe("read", "schedule", str(path), rule, "remove it, or promote again")
+        ) from error
+    if schedule.workload.id != path.stem:
+        rule = f"it holds the workload {schedule.workload.id}"
+        raise FileFormatError(describe("read", "schedule", str(path), rule, "rename it"))
+    return schedule
+
+
+def write(schedule: Schedule, folder: Path) -> Path:
+    """Write a schedule into a folder of schedules and return its path."""
+    path = folder / schedule.device / f"{schedule.workload.id}.json"
+    instructions, decisions = schedule.trace
+    values = {
+        "schema": SCHEMA,
+        "signature": signature(),
+        "device": schedule.device,
+        "id": schedule.workload.id,
+        "workload": schedule.workload.to_dict(),
+        "source": schedule.source,
+        "decisions": dict(schedule.decisions),
+        "measured": None if schedule.measurement is None else asdict(schedule.measurement),
+        "verified": dict(schedule.verification),
+        "origin": dict(schedule.origin),
+    }
+    text = json.dumps(values, indent=2)
+    trace = (
+        '  "trace": {\n    "instructions": [\n'
+        + ",\n".join(f"      {json.dumps(each)}" for each in instructions)
+        + '\n    ],\n    "decisions": '
+        + json.dumps(decisions)
+        + "\n  }"
+    )
+    write_atomic(path, text.removesuffix("\n}") + ",\n" + trace + "\n}\n")
+    return path

@@ -1,0 +1,1 @@
+"""The search for one workload: design space, measuring process, log."""

@@ -1,0 +1,221 @@
+"""The search for one workload: MetaSchedule proposes candidates, a `Measurer` judges them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from statistics import median
+from types import ModuleType
+from typing import Any
+
+from tvm import s_tir
+from tvm.s_tir import meta_schedule as ms
+
+from tvm_conv3dt.compiler import kernel
+from tvm_conv3dt.compiler.schedule import default_schedule, trace_json
+from tvm_conv3dt.compiler.search.log import TuningLog
+from tvm_conv3dt.compiler.search.measurer import Failure, Measurer, Request, Timed
+from tvm_conv3dt.compiler.search.space import generator
+from tvm_conv3dt.compiler.target import target_of
+
+__all__ = ["Search", "SearchSettings"]
+
+_BATCH = 8
+_TIMING_SECONDS = 0.12
+_BUILD_TIMEOUT = 60.0
+# A candidate so much slower than the best is timed once only.
+_GIVE_UP = 2.0
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How long and how to search.
+
+    Attributes
+    ----------
+    trials : int
+        Candidates in all, those of earlier runs into the same log counted in.
+    deadline : float or None
+        When to stop, by ``time.monotonic()``.
+    seed : int
+        Of everything that is drawn.
+    threads : int
+        That candidates run on.
+    """
+
+    trials: int
+    deadline: float | None
+    seed: int
+    threads: int
+
+
+@dataclass
+class Search:
+    """One run of the search for one workload.
+
+    `on_trial` is called after each trial with the number of trials so far, the milliseconds of this one (None
+    where it failed), and its failure's kind.
+    """
+
+    log: TuningLog
+    settings: SearchSettings
+    measurer: Measurer
+    on_trial: Callable[[int, float | None, str | None], None]
+    best_seconds: float = float("inf")
+    trials: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+
+    def run(self) -> None:
+        """Search until the trials or the time are used up; resumes what the log holds."""
+        log, settings = self.log, self.settings
+        earlier = log.runs()
+        database = log.database()
+        records = list(database.get_all_tuning_records())
+        self.trials = sum(int(run["trials"]) for run in earlier)
+        self.best_seconds = min(
+            (median(float(s) for s in record.run_secs) for record in records), default=float("inf")
+        )
+        started = time.monotonic()
+        this_run: dict[str, Any] = {
+            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "seed": settings.seed,
+            "threads": settings.threads,
+        }
+        before = self.trials
+
+        def save(finished: bool) -> None:
+            this_run.update(
+                trials=self.trials - before,
+                failures=dict(self.failures),
+                seconds=round(time.monotonic() - started, 1),
+                best_ms=None if self.best_seconds == float("inf") else self.best_seconds * 1e3,
+                finished=finished,
+            )
+            log.write_runs([*earlier, this_run])
+
+        save(finished=False)
+        try:
+            self._search(database, records, lambda: save(finished=False))
+        finally:
+            save(finished=self.trials >= settings.trials)
+
+    @property
+    def _over(self) -> bool:
+        deadline = self.settings.deadline
+        late = deadline is not None and time.monotonic() >= deadline
+        return late or self.trials >= self.settings.trials
+
+    def _search(
+        self,
+        database: ms.database.JSONDatabase,
+        records: list[ms.database.TuningRecord],
+        save: Callable[[], None],
+    ) -> None:
+        if self._over:
+            return
+        log, settings = self.log, self.settings
+        target = target_of(log.device)
+        module = kernel.new_schedule(log.workload, log.device).mod
+        # Each run of a log draws anew.
+        seed = settings.seed + 1000 * len(log.runs())
+        context = _tune_context(
+            mod=module,
+            target=target,
+            space_generator=generator(log.workload, log.device, seed),
+            # A space of some hundred points needs no larger population; most of a search's time is here.
+            search_strategy=ms.search_strategy.EvolutionarySearch(
+                population_size=48, init_min_unmeasured=16, genetic_num_iters=2
+            ),
+            task_name=log.workload.id,
+            rand_state=seed,
+            num_threads=settings.threads,
+        )
+        model = ms.cost_model.XGBModel(
+            num_warmup_samples=_BATCH, num_tuning_cores=settings.threads, tree_method="hist"
+        )
+        stored = database.commit_workload(module)
+        if records:
+            results = [ms.runner.RunnerResult(list(r.run_secs), None) for r in records]
+            model.update(context, [r.as_measure_candidate() for r in records], results)
+
+        def measure(candidate: ms.MeasureCandidate) -> ms.runner.RunnerResult:
+            outcome = self._measure(candidate.sch)
+            if isinstance(outcome, Failure):
+                return ms.runner.RunnerResult(None, outcome.message)
+            database.commit_tuning_record(
+                ms.database.TuningRecord(
+                    candidate.sch.trace, stored, list(outcome.seconds), target, candidate.args_info
+                )
+            )
+            return ms.runner.RunnerResult(list(outcome.seconds), None)
+
+        if not records:
+            default = default_schedule(log.workload, log.device).apply(log.device)
+            first = ms.MeasureCandidate(default, _arguments(default))
+            model.update(context, [first], [measure(first)])
+        context.pre_tuning(
+            max_trials=settings.trials - self.trials + _BATCH,
+            num_trials_per_iter=_BATCH,
+            database=database,
+            cost_model=model,
+        )
+        while not self._over:
+            candidates = context.generate_measure_candidates()
+            if not candidates:
+                break
+            done, results = [], []
+            for candidate in candidates:
+                if self._over:
+                    break
+                done.append(candidate)
+                results.append(measure(candidate))
+            # What was not measured is told as failed, and counts nowhere.
+            rest = [ms.runner.RunnerResult(None, "not measured") for _ in candidates[len(done) :]]
+            context.notify_runner_results(candidates, [*results, *rest])
+            if done:
+                model.update(context, done, results)
+            save()
+        context.post_tuning()
+
+    def _measure(self, sch: s_tir.Schedule) -> Timed | Failure:
+        give_up = self.best_seconds * _GIVE_UP
+        request = Request(
+            self.log.workload, self.log.device, trace_json(sch.trace), _TIMING_SECONDS, give_up
+        )
+        known = min(self.best_seconds, 10.0)
+        outcome = self.measurer.measure(request, _BUILD_TIMEOUT + 30 * known)
+        self.trials += 1
+        milliseconds = kind = None
+        if isinstance(outcome, Timed):
+            seconds = median(outcome.seconds)
+            self.best_seconds = min(self.best_seconds, seconds)
+            milliseconds = seconds * 1e3
+        else:
+            kind = outcome.kind
+            self.failures[kind] += 1
+        self.on_trial(self.trials, milliseconds, kind)
+        return outcome
+
+
+def _arguments(sch: s_tir.Schedule) -> list[ms.arg_info.ArgInfo]:
+    function = next(iter(sch.mod.functions.values()))
+    return list(ms.arg_info.ArgInfo.from_prim_func(function))
+
+
+def _tune_context(**arguments: Any) -> ms.TuneContext:
+    """Return a tune context, without the half minute that it takes to parse tensor intrinsics.
+
+    Its constructor imports every tensor intrinsic of every target, 248 parsed scripts; this space uses none.
+    """
+    name = "tvm.s_tir.tensor_intrin"
+    if name in sys.modules:
+        return ms.TuneContext(**arguments)
+    sys.modules[name] = ModuleType(name)
+    try:
+        return ms.TuneContext(**arguments)
+    finally:
+        del sys.modules[name]

@@ -1,0 +1,158 @@
+"""Tuning logs: the raw evidence of one workload on one device, in a folder of its own.
+
+``tuning_logs/<device>/<workload id>/`` holds MetaSchedule's database and a ``run.json``. The database
+does not know what it was measured on, and answers for any target: so the folder is the key, and
+``run.json`` says whether it may be used here. One process at a time writes to it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from tvm.s_tir import meta_schedule as ms
+
+from tvm_conv3dt.compiler.schedule import check_signature, signature
+from tvm_conv3dt.device import Device
+from tvm_conv3dt.errors import FileFormatError, TuningError, describe
+from tvm_conv3dt.files import read_json, write_atomic, write_json
+from tvm_conv3dt.spec import Workload
+
+__all__ = ["SCHEMA", "TuningLog"]
+
+SCHEMA = 1
+
+
+class TuningLog:
+    """The log of one workload on one device.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of tuning logs.
+    device, workload
+        Whose log it is.
+    """
+
+    def __init__(self, folder: Path, device: Device, workload: Workload) -> None:
+        self.device = device
+        self.workload = workload
+        self.path = folder / device.name / workload.id
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is anything to read."""
+        return self._run_file.is_file()
+
+    @property
+    def _run_file(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def _records_file(self) -> Path:
+        return self.path / "database_tuning_record.json"
+
+    @property
+    def _workload_file(self) -> Path:
+        return self.path / "database_workload.json"
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the log as its only writer.
+
+        Raises
+        ------
+        TuningError
+            If another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            rule = "another process is tuning this workload into the same folder"
+            mend = "wait for it, or choose another folder with --logs"
+            raise TuningError(
+                describe("write", "tuning log", str(self.path), rule, mend)
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def database(self) -> ms.database.JSONDatabase:
+        """Open the database; a record that a killed process left unfinished is dropped.
+
+        Raises
+        ------
+        FileFormatError
+            If it is damaged otherwise.
+        SignatureError
+            If it is of another TVM, definition or device.
+        """
+        if self.exists:
+            self._check()
+        for file in (self._records_file, self._workload_file):
+            _drop_unfinished_line(file)
+        try:
+            return ms.database.JSONDatabase(str(self._workload_file), str(self._records_file))
+        except (ValueError, RuntimeError, TypeError) as error:
+            rule = f"TVM cannot read it: {str(error).strip().splitlines()[-1]}"
+            mend = f"remove {self.path} and tune again"
+            raise FileFormatError(
+                describe("read", "tuning log", str(self.path), rule, mend)
+            ) from error
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return what each tuning run into this log was, oldest first."""
+        if not self.exists:
+            return []
+        runs = self._check()["runs"]
+        return list(runs)
+
+    def write_runs(self, runs: list[dict[str, Any]]) -> None:
+        """Write ``run.json``."""
+        write_json(
+            self._run_file,
+            {
+                "schema": SCHEMA,
+                "signature": signature(),
+                "device": self.device.name,
+                "id": self.workload.id,
+                "workload": self.workload.to_dict(),
+                "runs": runs,
+            },
+        )
+
+    def prune(self, keep: int) -> None:
+        """Keep the `keep` fastest records."""
+        lines = self._records_file.read_text(encoding="utf-8").splitlines()
+        lines.sort(key=lambda line: _median(json.loads(line)[1][1]))
+        write_atomic(self._records_file, "".join(f"{line}\n" for line in lines[:keep]))
+
+    def _check(self) -> dict[str, Any]:
+        values = read_json(self._run_file, SCHEMA)
+        check_signature(
+            self._run_file, values.get("signature"), self.device.name, values.get("device")
+        )
+        if values.get("id") != self.workload.id or not isinstance(values.get("runs"), list):
+            rule = "its fields are not those of this workload's run"
+            mend = f"remove {self.path} and tune again"
+            raise FileFormatError(describe("read", "tuning log", str(self._run_file), rule, mend))
+        return values
+
+
+def _median(seconds: list[float]) -> float:
+    return sorted(seconds)[len(seconds) // 2]
+
+
+def _drop_unfinished_line(file: Path) -> None:
+    # Records are appended one line each; whoever was killed in the middle of one left it unended.
+    if file.is_file():
+        content = file.read_bytes()
+        if content and not content.endswith(b"\n"):
+            write_atomic(file, content[: content.rfind(b"\n") + 1])
