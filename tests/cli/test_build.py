@@ -1,0 +1,61 @@
+"""`build`."""
+
+import json
+
+import pytest
+
+import tvm_conv3dt
+from tvm_conv3dt import workload_set
+from tvm_conv3dt.device import architecture
+
+pytest.importorskip("tvm")
+
+
+def test_bundle_holds_what_was_asked_for(bundle, small_set):
+    wanted = {each.name: each.workload for each in workload_set.read(small_set)}
+    assert tvm_conv3dt.load(bundle).workloads == wanted
+
+
+def test_json_is_the_manifest(invoke, small_set, tmp_path):
+    result = invoke(
+        "build", "--workloads", small_set, "-o", tmp_path / "b", "--allow-untuned", "--json"
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == json.loads((tmp_path / "b" / "manifest.json").read_text())
+    assert "small/up" in result.stderr
+
+
+def test_without_a_schedule_it_says_how_to_go_on(invoke, small_set, tmp_path):
+    result = invoke(
+        *("build", "--workloads", small_set, "-o", tmp_path / "b"),
+        *("--schedules", tmp_path / "none"),
+    )
+    assert result.exit_code == 2
+    assert "--allow-untuned" in result.stderr
+    assert not (tmp_path / "b").exists()
+
+
+def test_what_cannot_be_compiled_yet_is_said_before_anything_is_built(invoke, tmp_path):
+    named = "n1_x2x2x2x3_k2x2x2_y4x4x4x5_s2x2x2_d1x1x1_valid_f64_ndhwc"
+    result = invoke("build", "--workloads", named, "-o", tmp_path / "b", "--allow-untuned")
+    assert result.exit_code == 2
+    assert "float32" in result.stderr
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.skipif(architecture() == "aarch64", reason="this machine is of that architecture")
+def test_another_architecture_is_refused_for_now(invoke, small_set, tmp_path):
+    result = invoke(
+        *("build", "--device", "raspberry-pi-4", "--workloads", small_set),
+        *("-o", tmp_path / "b", "--allow-untuned"),
+    )
+    assert result.exit_code == 2
+    assert "not supported yet" in result.stderr
+    assert not (tmp_path / "b").exists()
+
+
+def test_folder_with_something_else_is_left_alone(invoke, small_set, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    result = invoke("build", "--workloads", small_set, "-o", tmp_path, "--allow-untuned")
+    assert result.exit_code == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
