@@ -34,21 +34,44 @@ def test_workload_shows_its_arguments_and_sizes():
 def test_record_shows_nested_fields(tmp_path):
     path = tmp_path / "schedule.json"
     path.write_text(
-        '{"schema": 1, "device": {"name": "here"}, "trace": ["one", "two"], "note": null}'
+        '{"schema": 1, "device": {"name": "here"}, "trace": ["one", "two"], "note": null, '
+        '"runs": [{"seed": 7}, {"seed": 8}]}'
     )
     text = invoke(path).stdout
     assert ["device.name", "here"] in [line.split() for line in text.splitlines()]
     assert "one, two" in text
+    assert ["runs.2.seed", "8"] in [line.split() for line in text.splitlines()]
     assert json.loads(invoke(path, "--json").stdout)["trace"] == ["one", "two"]
 
 
-def test_folder_of_records_shows_each(tmp_path):
+def write(path, text):
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+
+
+def test_folder_of_logs_is_one_line_each(tmp_path):
+    for name, best in (("a", 1.5), ("b", "null")):
+        run = f'{{"trials": 3, "failures": {{"wrong": 1}}, "seconds": 9.4, "best_ms": {best}}}'
+        text = f'{{"schema": 1, "device": "here", "id": "{name}", "runs": [{run}]}}'
+        write(tmp_path / "here" / name / "run.json", text)
+    lines = [line.split() for line in invoke(tmp_path).stdout.splitlines()]
+    assert lines[1:] == [
+        ["here", "1", "3", "1", "9", "1.500", "a"],
+        ["here", "1", "3", "1", "9", "b"],
+    ]
+    assert [log["id"] for log in json.loads(invoke(tmp_path, "--json").stdout)["logs"]] == [
+        "a",
+        "b",
+    ]
+
+
+def test_folder_of_schedules_is_one_line_each(tmp_path):
     for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "run.json").write_text(f'{{"schema": 1, "workload": "{name}"}}')
-    text = invoke(tmp_path).stdout
-    assert str(tmp_path / "a" / "run.json") in text
-    assert str(tmp_path / "b" / "run.json") in text
+        measured = '{"median_ms": 1.5, "default_median_ms": 3, "gflops": 7.5}'
+        text = f'{{"schema": 1, "device": "here", "id": "{name}", "decisions": {{"tile_w": 4}}, '
+        write(tmp_path / name / f"{name}.json", text + f'"measured": {measured}}}')
+    lines = [line.split() for line in invoke(tmp_path).stdout.splitlines()]
+    assert lines[1:] == [["here", "3.000", "1.500", "7.5", "tile_w=4", name] for name in ("a", "b")]
 
 
 def test_unknown_name_is_wrong_usage():

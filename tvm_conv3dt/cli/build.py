@@ -43,7 +43,7 @@ def command(
 
     \b
     Example:
-      tvm-conv3dt build --device raspberry-pi-4 --workloads demo -o bundle --allow-untuned
+      tvm-conv3dt build --device x86-64-v3 --workloads demo -o bundle --allow-untuned
     """
     named = workload_set.resolve_all(workload_names)
     device = options.resolve_device(device_name)

@@ -58,13 +58,13 @@ def _show_folder(folder: Path, as_json: bool) -> None:
     if len(logs or records) == 1:
         _show_record((logs or records)[0], as_json)
         return
-    found_records = {str(path): files.read_json(path, _SCHEMA) for path in logs or records}
+    contents = [files.read_json(path, _SCHEMA) for path in logs or records]
     if as_json:
-        output.write_json(found_records)
+        output.write_json({"logs" if logs else "schedules": contents})
+    elif logs:
+        tables.logs_table(contents)
     else:
-        for path, record in found_records.items():
-            output.write_fields({"file": path, **_summary(record)})
-            output.write_line()
+        tables.schedules_table(contents)
 
 
 def _show_record(path: Path, as_json: bool) -> None:
@@ -91,17 +91,15 @@ def _show_workloads(what: str, as_json: bool) -> None:
         tables.workload_table(named, f"{what}: {len(named)} workloads")
 
 
-def _summary(record: Mapping[str, Any]) -> dict[str, object]:
-    """Return the fields that fit on a line each."""
-    return {name: text for name, text in _flat(record).items() if "\n" not in str(text)}
-
-
 def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
     """Return nested objects as dotted names, and lists as text, a long one line by line."""
     flat: dict[str, object] = {}
     for name, value in record.items():
         if isinstance(value, dict):
             flat.update(_flat(value, f"{prefix}{name}."))
+        elif isinstance(value, list) and all(isinstance(item, dict) for item in value):
+            for index, item in enumerate(value, start=1):
+                flat.update(_flat(item, f"{prefix}{name}.{index}."))
         elif isinstance(value, list):
             flat[prefix + name] = _joined(value)
         else:

@@ -1,10 +1,10 @@
-"""How workloads, bundles and promotions look as text."""
+"""How workloads, bundles, schedules and logs look as text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tvm_conv3dt.cli import output
 from tvm_conv3dt.manifest import Manifest
@@ -102,6 +102,46 @@ def promotions_table(promotions: Sequence[Promotion]) -> None:
             )
         )
     output.write_table(("workload", ">default ms", ">tuned ms", ">GFLOP/s", "schedule"), rows)
+
+
+def schedules_table(records: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table of schedule files to stdout; what a file lacks stays empty."""
+    rows = []
+    for record in records:
+        measured = record.get("measured") or {}
+        rows.append(
+            (
+                record.get("device", ""),
+                milliseconds(measured.get("default_median_ms")),
+                milliseconds(measured.get("median_ms")),
+                measured.get("gflops", ""),
+                " ".join(f"{name}={value}" for name, value in record.get("decisions", {}).items()),
+                record.get("id", ""),
+            )
+        )
+    output.write_table(("device", ">default ms", ">tuned ms", ">GFLOP/s", "decisions", "id"), rows)
+
+
+def logs_table(records: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table of tuning logs' ``run.json`` to stdout; what a file lacks stays empty."""
+    rows = []
+    for record in records:
+        runs = record.get("runs", [])
+        best = [run["best_ms"] for run in runs if run.get("best_ms") is not None]
+        rows.append(
+            (
+                record.get("device", ""),
+                len(runs),
+                sum(run.get("trials", 0) for run in runs),
+                sum(sum(run.get("failures", {}).values()) for run in runs),
+                f"{sum(run.get('seconds', 0) for run in runs):.0f}",
+                milliseconds(min(best, default=None)),
+                record.get("id", ""),
+            )
+        )
+    output.write_table(
+        ("device", ">runs", ">trials", ">failed", ">seconds", ">best ms", "id"), rows
+    )
 
 
 def milliseconds(value: float | None) -> str:
