@@ -96,28 +96,24 @@ class Axis:
 
     def reached(self, r: int) -> bool:
         """Whether phase `r` has a tap at all; where none does, the output is zero."""
-        return (r + self.pad) % self.gcd == 0 and self.first_tap(r) < self.kernel
+        return (r + self.pad) % self.gcd == 0 and bool(self.first_tap(r) < self.kernel)
 
     def phase_taps(self, r: int) -> int:
         """Return how many taps phase `r` has."""
         if not self.reached(r):
             return 0
-        return -(-(self.kernel - self.first_tap(r)) // self.tap_step)
+        return -(-(self.kernel - int(self.first_tap(r))) // self.tap_step)
 
     @property
     def reads(self) -> tuple[int, int]:
-        """First and last input position that any tap of any phase reads, outside the input too.
+        """First and last input position, outside the input too, of any tap number of any phase.
 
-        An axis without a single tap inside its phases reads ``(0, 0)``.
+        Tap numbers that a phase does not have count as well: a kernel may then skip them by a condition on
+        the arithmetic alone, and every address that it forms lies inside.
         """
-        first, last = [], []
-        for r in range(self.phases):
-            count = self.phase_taps(r)
-            if count:
-                offset = self.first_input(r)
-                first.append(offset - (count - 1) * self.input_step)
-                last.append(self.quotients - 1 + offset)
-        return (min(first), max(last)) if first else (0, 0)
+        offsets = [self.first_input(r) for r in range(self.phases)]
+        first = min(offsets) - (self.taps - 1) * self.input_step
+        return int(first), int(max(offsets)) + self.quotients - 1
 
     @property
     def halo(self) -> tuple[int, int]:

@@ -10,7 +10,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-__all__ = ["available"]
+__all__ = ["affinity", "available", "pool_arguments"]
+
+_SHARE_ALL_CORES = -3  # TVM's AffinityMode kSpecifyThreadShareAllCore
 
 
 def available() -> int:
@@ -21,13 +23,32 @@ def available() -> int:
     int
         At least 1. A quota of 2.5 cores counts as 3.
     """
-    return max(1, min(_affinity(), _quota(Path("/"))))
+    return max(1, min(len(affinity()), _quota(Path("/"))))
 
 
-def _affinity() -> int:
+def affinity(thread: int = 0) -> list[int]:
+    """Return the cores that a thread, by default the calling one, may run on."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return sorted(os.sched_getaffinity(thread))
+    return list(range(os.cpu_count() or 1))
+
+
+def pool_arguments(count: int, size: int) -> tuple[int, int, list[str]]:
+    """Return the arguments of TVM's ``runtime.config_threadpool`` that give a pool `count` threads.
+
+    Left to itself TVM makes its pool half as large as the machine has cores and binds the caller to the
+    first ones. This leaves the affinity mask as it is, and binds nothing to a single core.
+
+    Parameters
+    ----------
+    count : int
+        Threads to use.
+    size : int
+        Threads to make: the pool cannot grow later. Idle ones sleep.
+    """
+    cores = affinity()
+    listed = [str(cores[i % len(cores)]) for i in range(max(size, count, len(cores)))]
+    return _SHARE_ALL_CORES, count, listed
 
 
 def _quota(root: Path) -> int:

@@ -87,7 +87,7 @@ def define(workload: Workload, lanes: int, symbol: str = "main") -> tirx.PrimFun
             positions.append(q + first_input - j * axis.input_step + before)
             tap_numbers.append(first_tap + j * axis.tap_step)
             if not axis.uniform:
-                present.append(tap_numbers[-1] < axis.kernel)
+                present.append(_less(tap_numbers[-1], axis.kernel))
                 if axis.gcd > 1:
                     present.append(tirx.floormod(r + axis.pad, axis.gcd) == 0)
         product = padded[(n, *positions, ci)] * packed[(cb, *tap_numbers, ci, v)]
@@ -119,6 +119,15 @@ def define(workload: Workload, lanes: int, symbol: str = "main") -> tirx.PrimFun
     arguments = [x, packed, bias, y] if workload.bias else [x, packed, y]
     function = _store_by_phases(te.create_prim_func(arguments), workload, lanes)
     return element_aligned(function, ["x", "bias"]).with_attr("global_symbol", symbol)
+
+
+def _less(left: Any, right: int) -> Any:
+    """Return ``left < right``, by the sign of the difference.
+
+    TVM 0.27 solves a plain comparison for a phase, takes the padded buffer's extent to depend on the result,
+    and then uses the phase before its loop. LLVM makes a comparison of it again.
+    """
+    return tirx.shift_right(left - right, tirx.const(31, "int32")) != 0
 
 
 def _first(axis: Axis, r: Any) -> tuple[Any, Any]:

@@ -96,7 +96,7 @@ def compile_kernel(workload: Workload, device: Device, schedule: s_tir.Schedule)
     }
     try:
         module = tvm.compile(tvm.IRModule(functions), target=target_of(device))
-    except (tvm.TVMError, ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, TypeError) as error:
         raise CompileError(
             describe("compile", "workload", workload.id, str(error).strip().splitlines()[-1])
         ) from error

@@ -133,7 +133,7 @@ def apply_trace(sch: s_tir.Schedule, trace: list[Any], workload: Workload) -> No
     """
     try:
         s_tir.schedule.Trace.apply_json_to_schedule(trace, sch)
-    except (tvm.TVMError, ValueError, TypeError, IndexError, RuntimeError) as error:
+    except (ValueError, TypeError, IndexError, RuntimeError) as error:
         rule = f"it does not fit the definition: {str(error).strip().splitlines()[-1]}"
         mend = "remove the schedule, or tune again"
         raise SignatureError(describe("apply", "trace", workload.id, rule, mend)) from error

@@ -19,8 +19,6 @@ from tvm_conv3dt.errors import ArgumentTypeError, DeviceError, describe, show
 
 __all__ = ["get_num_threads", "prepare", "set_num_threads"]
 
-_SHARE_ALL_CORES = -3  # TVM's AffinityMode kSpecifyThreadShareAllCore
-
 
 class _Caller(threading.local):
     """What is known of the calling thread's pool."""
@@ -101,11 +99,8 @@ def _configure() -> None:
             _setting.fork_handled = True
     if _caller.forked:
         count = 1
-    # The pool cannot grow later: it is made as large as it may ever have to be. Idle workers sleep.
-    cores = _affinity()
-    size = max(_capacity(), count)
-    listed = [str(cores[i % len(cores)]) for i in range(max(size, len(cores)))]
-    tvm_ffi.get_global_func("runtime.config_threadpool")(_SHARE_ALL_CORES, count, listed)
+    arguments = threads.pool_arguments(count, size=max(_capacity(), count))
+    tvm_ffi.get_global_func("runtime.config_threadpool")(*arguments)
     got = tvm_ffi.get_global_func("runtime.NumThreads")()
     if got < count:
         warnings.warn(
@@ -123,13 +118,7 @@ def _configure() -> None:
 
 
 def _capacity() -> int:
-    return max(threads.available(), len(_affinity(os.getpid())))
-
-
-def _affinity(thread: int = 0) -> list[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(thread))
-    return list(range(os.cpu_count() or 1))
+    return max(threads.available(), len(threads.affinity(os.getpid())))
 
 
 def _after_fork_in_child() -> None:

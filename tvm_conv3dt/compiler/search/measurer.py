@@ -119,11 +119,7 @@ class Measurer:
             ours, theirs = Pipe()
             # The worker finds this package where we found it, also where it is not installed.
             path = [str(Path(tvm_conv3dt.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-            environment = {
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(filter(None, path)),
-                "TVM_NUM_THREADS": str(self.threads),
-            }
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
             self._process = subprocess.Popen(
                 [
                     sys.executable,

@@ -23,6 +23,7 @@ from tvm_conv3dt.compiler.search.measurer import READY, Failure, Request, Timed
 from tvm_conv3dt.errors import CompileError, SignatureError
 from tvm_conv3dt.reference import integer_data, reference
 from tvm_conv3dt.spec import Workload
+from tvm_conv3dt.threads import pool_arguments
 
 __all__ = ["main", "measure"]
 
@@ -95,10 +96,10 @@ def _seconds(built: Kernel, arguments: tuple[Any, ...]) -> float:
 
 def main() -> None:
     """Answer requests until the connection ends."""
-    descriptor, threads = int(sys.argv[1]), int(sys.argv[2])
+    descriptor, count = int(sys.argv[1]), int(sys.argv[2])
     connection: Connection[Any, Any] = Connection(descriptor)
-    # TVM's pool has as many threads as TVM_NUM_THREADS says, which the parent sets.
-    tvm.get_global_func("runtime.config_threadpool")(1, threads)
+    # As the runtime does it, so that what is measured here is what runs there.
+    tvm.get_global_func("runtime.config_threadpool")(*pool_arguments(count, size=count))
     connection.send(READY)
     while True:
         try:
