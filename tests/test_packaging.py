@@ -12,6 +12,19 @@ ROOT = Path(__file__).resolve().parent.parent
 
 pytestmark = pytest.mark.slow
 
+SMALL_SET = """
+schema = 1
+[[workload]]
+name = "small"
+input = [1, 3, 4, 5, 6]
+filters = [3, 3, 3, 7, 6]
+output_shape = [1, 6, 8, 9, 7]
+strides = [2, 2, 2]
+padding = "SAME"
+data_format = "NDHWC"
+dtype = "float32"
+"""
+
 
 def run(*command, **options):
     done = subprocess.run(
@@ -98,6 +111,24 @@ def test_wheel_works_in_an_empty_folder(edge_python, tmp_path):
         "print(tvm_conv3dt.__version__)"
     )
     assert run(edge_python, "-c", program, cwd=tmp_path).strip() == "0.1.0"
+
+
+def test_bundle_runs_with_the_base_dependencies_only(edge_python, tmp_path):
+    pytest.importorskip("tvm")
+    set_file = tmp_path / "small.toml"
+    set_file.write_text(SMALL_SET)
+    build = ("build", "--workloads", set_file, "-o", tmp_path / "bundle", "--allow-untuned")
+    run(sys.executable, "-m", "tvm_conv3dt", *build, cwd=ROOT)
+    program = """
+import importlib.util, tvm_conv3dt
+from tvm_conv3dt.measure.verify import verify
+assert not importlib.util.find_spec("tvm")
+bundle = tvm_conv3dt.load("bundle")
+def kernel(x, filters, bias, out):
+    bundle.operator("small", filters, bias)(x, out=out)
+print(verify(bundle.workloads["small"], kernel).status)
+"""
+    assert run(edge_python, "-c", program, cwd=tmp_path).strip() == "PASSED"
 
 
 def test_command_without_its_extra_says_what_to_install(edge_python, tmp_path):
