@@ -16,12 +16,12 @@ here: that is a design space's affair (`tvm_conv3dt.compiler.spaces`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import tvm_ffi
 from tvm import ir, s_tir, te, tirx
 
+from tvm_conv3dt.compiler.activation import activation_of
 from tvm_conv3dt.compiler.arguments import element_aligned, replace_arguments
 from tvm_conv3dt.compiler.packing import packed_shape
 from tvm_conv3dt.phases import Axis
@@ -105,7 +105,7 @@ def define(workload: Workload, lanes: int, symbol: str = "main") -> tirx.PrimFun
         "accumulator",
         varargs_names=["n", "qd", "rd", "qh", "rh", "qw", "rw", "cb", "v"],
     )
-    activation = _activation(workload)
+    activation = activation_of(workload)
 
     def result(*index: Any) -> Any:
         value = accumulator(*index)
@@ -164,23 +164,6 @@ def _unpadded(index: tuple[Any, ...], halo: list[tuple[int, int]]) -> tuple[Any,
     """Return the position in the input of an index of the padded input."""
     n, *spatial, c = index
     return (n, *(p - before for p, (before, _) in zip(spatial, halo, strict=True)), c)
-
-
-def _activation(workload: Workload) -> Callable[[Any], Any]:
-    """Return the activation as a function of a scalar expression."""
-    alpha = tirx.const(workload.alpha or 0.0, workload.dtype)
-    zero, one = tirx.const(0, workload.dtype), tirx.const(1, workload.dtype)
-    functions: dict[str | None, Callable[[Any], Any]] = {
-        None: lambda value: value,
-        "relu": lambda value: tirx.max(value, zero),
-        "leaky_relu": lambda value: tirx.if_then_else(value > zero, value, value * alpha),
-        "elu": lambda value: tirx.if_then_else(
-            value > zero, value, alpha * (tirx.exp(value) - one)
-        ),
-        "sigmoid": lambda value: one / (one + tirx.exp(-value)),
-        "tanh": tirx.tanh,
-    }
-    return functions[workload.activation]
 
 
 def _store_by_phases(function: tirx.PrimFunc, workload: Workload, lanes: int) -> tirx.PrimFunc:
