@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tvm_conv3dt.errors import ArrayError, Conv3dtError, FileFormatError, LibraryError, describe
+from tvm_conv3dt.reference import reference
 from tvm_conv3dt.runtime import arrays, thread_pool
 
 if TYPE_CHECKING:
@@ -16,6 +18,14 @@ if TYPE_CHECKING:
     from tvm_conv3dt.spec import Workload
 
 __all__ = ["Operator"]
+
+
+@dataclass(frozen=True)
+class _Slow:
+    """Filters that are not finite: the reference serves them, since kernels would spread NaN at borders."""
+
+    filters: npt.NDArray[Any]
+    bias: npt.NDArray[Any] | None
 
 
 class Operator:
@@ -34,6 +44,7 @@ class Operator:
         self._run = library.function(layer.run_symbol)
         self._pack = library.function(layer.pack_symbol)
         self._constants: tuple[Any, ...] = ()
+        self._slow: _Slow | None = None
         self.set_filters(filters, bias)
 
     @property
@@ -77,16 +88,16 @@ class Operator:
             rule = "this workload has no bias"
             mend = "name one that has: its id ends with _bias"
             raise ArrayError(describe("use", "array bias", f"workload {workload.id}", rule, mend))
-        packed = arrays.tensor(self._allocate_packed())
-        thread_pool.prepare()
-        self._invoke(self._pack, arrays.tensor(source), packed)
-        if bias is None:
-            self._constants = (packed,)
-        else:
+        held = None
+        if bias is not None:
             values = self._checked("bias", bias, (workload.out_channels,))
             held = arrays.aligned_empty(values.shape, self._dtype)
             held[...] = values
-            self._constants = (packed, arrays.tensor(held))
+        packed = arrays.tensor(self._allocate_packed())
+        thread_pool.prepare()
+        self._invoke(self._pack, arrays.tensor(source), packed)
+        self._constants = (packed,) if held is None else (packed, arrays.tensor(held))
+        self._slow = _Slow(source.copy(), held) if self._needs_reference(source) else None
 
     def __call__(self, x: object, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """Run the operator.
@@ -126,8 +137,12 @@ class Operator:
             result = arrays.check_output(out, shape, dtype, source)
             target = result if arrays.is_direct(result) else arrays.aligned_empty(shape, dtype)
         thread_pool.prepare()
-        constants = self._constants
-        if batches == 1:
+        constants, slow = self._constants, self._slow
+        if slow is not None:
+            parts = np.split(source, batches)
+            results = [reference(self.workload, part, slow.filters, slow.bias) for part in parts]
+            np.concatenate(results, out=target, casting="same_kind")
+        elif batches == 1:
             self._invoke(self._run, arrays.tensor(source), *constants, arrays.tensor(target))
         else:
             size = self.workload.batch
@@ -156,6 +171,14 @@ class Operator:
             rule = f"this workload takes the shape {list(expected)}, or a multiple of its batch"
             raise ArrayError(describe("use", "array x", f"shape={list(shape)}", rule))
         return count
+
+    def _needs_reference(self, filters: npt.NDArray[Any]) -> bool:
+        """Whether the kernel's zeros around the input would show: zero times infinity is NaN."""
+        if not any(before or after for before, after in (a.halo for a in self.workload.axes)):
+            return False
+        # Infinities and NaN survive a sum, and finite float32 cannot overflow one in float64.
+        with np.errstate(invalid="ignore"):
+            return not np.isfinite(filters.sum(dtype=np.float64))
 
     def _allocate_packed(self) -> npt.NDArray[Any]:
         shape = self._layer.packed_shape
