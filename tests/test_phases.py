@@ -73,3 +73,14 @@ def test_halo_covers_every_read() -> None:
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_kernel_equal_to_stride_needs_no_halo(stride: int) -> None:
     assert Axis(7, 7 * stride, stride, stride, 1, 0).halo == (0, 0)
+
+
+def test_a_reduced_axis_names_the_same_pairs() -> None:
+    for axis in AXES:
+        assert pairs_by_phases(axis.reduced()) == pairs_by_definition(axis), axis
+
+
+def test_a_single_input_position_needs_no_halo_and_one_tap() -> None:
+    for axis in AXES:
+        if axis.input == 1:
+            assert (axis.reduced().halo, axis.reduced().taps) == ((0, 0), 1), axis

@@ -12,7 +12,7 @@ reads input ``q + first_input(r) - j * input_step`` with ``input_step = dilation
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 from typing import Any
 
@@ -39,6 +39,17 @@ class Axis:
     stride: int
     dilation: int
     pad: int
+
+    def reduced(self) -> Axis:
+        """Return an axis of the same result that is better to compute.
+
+        With a single input position the stride decides on nothing, and one that is as large as the output
+        leaves each phase one position and at most one tap: a product without zeros around the input.
+        """
+        if self.input != 1:
+            return self
+        spans = max(-(-(self.output + self.pad) // self.dilation), self.kernel)
+        return replace(self, stride=self.dilation * spans)
 
     @property
     def gcd(self) -> int:

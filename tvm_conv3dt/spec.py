@@ -225,6 +225,12 @@ class Workload:
         return depth, height, width
 
     @property
+    def phase_axes(self) -> tuple[Axis, Axis, Axis]:
+        """Depth, height and width as kernels compute them: see `Axis.reduced`."""
+        depth, height, width = self.axes
+        return depth.reduced(), height.reduced(), width.reduced()
+
+    @property
     def flops(self) -> int:
         """Useful operations, 2 per product: every input element meets every filter tap once."""
         return 2 * self.batch * prod(self.input_spatial) * prod(self.filters)

@@ -54,7 +54,7 @@ def define(workload: Workload, lanes: int, symbol: str = "main") -> tirx.PrimFun
         that any array of the caller's serves; `packed` is aligned to 64 bytes.
     """
     dtype = workload.dtype
-    axes = workload.axes
+    axes = workload.phase_axes
     batch, in_channels, out_channels = workload.batch, workload.in_channels, workload.out_channels
     zero = tirx.const(0, dtype)
 
@@ -173,7 +173,7 @@ def _store_by_phases(function: tirx.PrimFunc, workload: Workload, lanes: int) ->
     tensor seen as NDHWC, less what lies past its end: where a stride does not divide the size, or the
     last block of channels is not full, the store is conditional.
     """
-    axes = workload.axes
+    axes = workload.phase_axes
     by_phase = function.params[-1]
     shape = (workload.batch, *workload.output_spatial, workload.out_channels)
     y = tirx.decl_buffer(shape, workload.dtype, "y", data_alignment=workload.itemsize)

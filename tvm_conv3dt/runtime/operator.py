@@ -174,7 +174,7 @@ class Operator:
 
     def _needs_reference(self, filters: npt.NDArray[Any]) -> bool:
         """Whether the kernel's zeros around the input would show: zero times infinity is NaN."""
-        if not any(before or after for before, after in (a.halo for a in self.workload.axes)):
+        if not any(before or after for before, after in (a.halo for a in self.workload.phase_axes)):
             return False
         # Infinities and NaN survive a sum, and finite float32 cannot overflow one in float64.
         with np.errstate(invalid="ignore"):

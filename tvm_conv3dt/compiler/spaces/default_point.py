@@ -58,7 +58,7 @@ def estimate(workload: Workload, device: Device, point: Point) -> float:
     point : Point
         How.
     """
-    depth, height, width = workload.axes
+    depth, height, width = workload.phase_axes
     blocks = ceil(workload.out_channels / lanes(device))
     rows = workload.batch * depth.quotients * height.quotients
     phases = depth.phases * height.phases * width.phases

@@ -89,7 +89,7 @@ def families(workload: Workload, device: Device) -> Iterator[tuple[str, int]]:
     """Yield the structural choices, order and vectors: one design space each."""
     blocks = -(-workload.out_channels // lanes(device))
     # "filters" fuses the phases, where the remainders of a dilation are simplified wrongly: see `definition._first`.
-    dilated = any(axis.dilation > 1 for axis in workload.axes)
+    dilated = any(axis.dilation > 1 for axis in workload.phase_axes)
     for order in ORDERS[:2] if dilated else ORDERS:
         for vectors in (1, 2, 3, 4):
             whole = blocks % vectors == 0
@@ -99,7 +99,7 @@ def families(workload: Workload, device: Device) -> Iterator[tuple[str, int]]:
 
 def tile_w_candidates(workload: Workload, device: Device, vectors: int) -> list[int]:
     """Return the numbers of positions whose accumulators fit the registers beside their operands."""
-    width = workload.axes[2].quotients
+    width = workload.phase_axes[2].quotients
     # One register holds the broadcast input, `vectors` hold filters.
     room = (device.vector_registers - 1 - vectors) // vectors
     return [t for t in range(1, room + 1) if t <= width]
@@ -107,7 +107,7 @@ def tile_w_candidates(workload: Workload, device: Device, vectors: int) -> list[
 
 def tile_h_candidates(workload: Workload) -> list[int]:
     """Return the numbers of rows that a task may take."""
-    height = workload.axes[1].quotients
+    height = workload.phase_axes[1].quotients
     return sorted({min(height, t) for t in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)})
 
 
@@ -184,7 +184,7 @@ def apply(
 
 def is_padded(workload: Workload) -> bool:
     """Whether the definition of `workload` has a padded input."""
-    return any(before or after for before, after in (axis.halo for axis in workload.axes))
+    return any(before or after for before, after in (axis.halo for axis in workload.phase_axes))
 
 
 def _register_tile(sch: s_tir.Schedule, positions: Any, channels: Any, lane: Any) -> None:
