@@ -131,3 +131,29 @@ class Axis:
         """Zeros to put before and after the input so that every read lies inside."""
         first, last = self.reads
         return max(0, -first), max(0, last - (self.input - 1))
+
+    @property
+    def offsets(self) -> tuple[int, int]:
+        """First and last input position, less ``q``, that any tap of any phase reads.
+
+        Between them lie the taps of the axis when its phases are folded into the channels: one for each input
+        position, the same for all phases, and zero where a phase has no such tap.
+        """
+        inputs = [
+            self.first_input(r) - j * self.input_step
+            for r in range(self.phases)
+            for j in range(self.phase_taps(r))
+        ]
+        return min(inputs, default=0), max(inputs, default=0)
+
+    @property
+    def folded_taps(self) -> int:
+        """How many taps the axis has with its phases folded into the channels."""
+        first, last = self.offsets
+        return last - first + 1
+
+    @property
+    def folded_halo(self) -> tuple[int, int]:
+        """As `halo`, with the phases folded into the channels."""
+        first, last = self.offsets
+        return max(0, -first), max(0, self.quotients - 1 + last - (self.input - 1))

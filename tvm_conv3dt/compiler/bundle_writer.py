@@ -145,7 +145,7 @@ def _fill(
 
 
 def _layer(folder: Path, each: NamedWorkload, its: Schedule, device: Device) -> Layer:
-    built = kernel.compile_kernel(each.workload, device, its.apply(device))
+    built = kernel.compile_kernel(its.layout(device), device, its.apply(device))
     path = folder / f"{each.workload.id}.so"
     kernel.export(built, path)
     median_ms = None if its.measurement is None else its.measurement.median_ms
@@ -157,7 +157,7 @@ def _layer(folder: Path, each: NamedWorkload, its: Schedule, device: Device) -> 
         pack_symbol=kernel.pack_symbol(each.workload),
         packed_shape=built.packed_shape,
         workspace_bytes=built.workspace_bytes,
-        schedule=ScheduleSummary(its.source, "phases", median_ms),
+        schedule=ScheduleSummary(its.source, its.formulation, median_ms),
     )
 
 

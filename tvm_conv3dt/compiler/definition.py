@@ -10,12 +10,15 @@ With ``o = s * q + r`` on every axis (see `tvm_conv3dt.phases`)::
     y[n, s*qd + rd, s*qh + rh, s*qw + rw, c] = activation(accumulator[...] + bias[c])
 
 Channels ``c`` stand as ``(cb, v)``, blocks of one vector each, and the filters arrive packed to match:
-``packed[cb, td, th, tw, ci, v]`` (see `tvm_conv3dt.compiler.packing`). How it is computed is not said
-here: that is a design space's affair (`tvm_conv3dt.compiler.spaces`).
+``packed[cb, td, th, tw, ci, v]`` (see `tvm_conv3dt.compiler.packing`). On an axis that is folded there is one phase
+to loop over, ``j`` counts input positions, and ``c`` says which phase it is (see
+`tvm_conv3dt.compiler.layout`). How it is computed is not said here: that is a design space's affair
+(`tvm_conv3dt.compiler.spaces`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tvm_ffi
@@ -23,9 +26,8 @@ from tvm import ir, s_tir, te, tirx
 
 from tvm_conv3dt.compiler.activation import activation_of
 from tvm_conv3dt.compiler.arguments import element_aligned, replace_arguments
-from tvm_conv3dt.compiler.packing import packed_shape
+from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.phases import Axis
-from tvm_conv3dt.spec import Workload
 
 __all__ = ["VERSION", "define"]
 
@@ -34,15 +36,13 @@ __all__ = ["VERSION", "define"]
 VERSION = 1
 
 
-def define(workload: Workload, lanes: int, symbol: str = "main") -> tirx.PrimFunc:
-    """Return the operator of `workload` as an unscheduled function.
+def define(layout: Layout, symbol: str = "main") -> tirx.PrimFunc:
+    """Return the operator as an unscheduled function.
 
     Parameters
     ----------
-    workload : Workload
-        A float32 NDHWC workload.
-    lanes : int
-        Channels of one block: the elements of the target's vector.
+    layout : Layout
+        Of a float32 NDHWC workload.
     symbol : str
         Name of the function.
 
@@ -53,18 +53,17 @@ def define(workload: Workload, lanes: int, symbol: str = "main") -> tirx.PrimFun
         it), ``accumulator`` and ``y``. `x`, `bias` and `y` are only aligned to their elements, so
         that any array of the caller's serves; `packed` is aligned to 64 bytes.
     """
+    workload, axes, halo = layout.workload, layout.axes, layout.halo
     dtype = workload.dtype
-    axes = workload.phase_axes
-    batch, in_channels, out_channels = workload.batch, workload.in_channels, workload.out_channels
+    batch, in_channels = workload.batch, workload.in_channels
     zero = tirx.const(0, dtype)
 
     x = te.placeholder((batch, *workload.input_spatial, in_channels), dtype, "x")
-    packed = te.placeholder(packed_shape(workload, lanes), dtype, "packed")
-    bias = te.placeholder((out_channels,), dtype, "bias")
+    packed = te.placeholder(layout.packed_shape, dtype, "packed")
+    bias = te.placeholder((workload.out_channels,), dtype, "bias")
 
-    halo = [axis.halo for axis in axes]
     padded = x
-    if any(before or after for before, after in halo):
+    if layout.padded:
         padded = te.compute(
             (batch, *(a.input + sum(h) for a, h in zip(axes, halo, strict=True)), in_channels),
             lambda *index: tirx.if_then_else(
@@ -74,15 +73,19 @@ def define(workload: Workload, lanes: int, symbol: str = "main") -> tirx.PrimFun
             varargs_names=["n", "d", "h", "w", "c"],
         )
 
-    taps = [te.reduce_axis((0, a.taps), f"j{name}") for a, name in zip(axes, "dhw", strict=True)]
+    taps = [te.reduce_axis((0, t), f"j{name}") for t, name in zip(layout.taps, "dhw", strict=True)]
     ci = te.reduce_axis((0, in_channels), "ci")
 
     def products(*index: Any) -> Any:
         n, qd, rd, qh, rh, qw, rw, cb, v = index
         positions, tap_numbers, present = [], [], []
-        for axis, (before, _), q, r, j in zip(
-            axes, halo, (qd, qh, qw), (rd, rh, rw), taps, strict=True
+        for axis, folded, (before, _), q, r, j in zip(
+            axes, layout.folded, halo, (qd, qh, qw), (rd, rh, rw), taps, strict=True
         ):
+            if folded:
+                positions.append(q + j + axis.offsets[0] + before)
+                tap_numbers.append(j)
+                continue
             first_tap, first_input = _first(axis, r)
             positions.append(q + first_input - j * axis.input_step + before)
             tap_numbers.append(first_tap + j * axis.tap_step)
@@ -95,29 +98,24 @@ def define(workload: Workload, lanes: int, symbol: str = "main") -> tirx.PrimFun
             product = tirx.if_then_else(tirx.all(*present), product, zero)
         return te.sum(product, axis=[*taps, ci])
 
-    phase_domain = [batch]
-    for axis in axes:
-        phase_domain += [axis.quotients, axis.phases]
-    blocks = -(-out_channels // lanes)
+    domain = [batch]
+    for axis, phases in zip(axes, layout.phases, strict=True):
+        domain += [axis.quotients, phases]
+    names = ["n", "qd", "rd", "qh", "rh", "qw", "rw", "cb", "v"]
     accumulator = te.compute(
-        (*phase_domain, blocks, lanes),
-        products,
-        "accumulator",
-        varargs_names=["n", "qd", "rd", "qh", "rh", "qw", "rw", "cb", "v"],
+        (*domain, layout.blocks, layout.lanes), products, "accumulator", varargs_names=names
     )
     activation = activation_of(workload)
 
     def result(*index: Any) -> Any:
         value = accumulator(*index)
         if workload.bias:
-            value = value + bias[index[-2] * lanes + index[-1]]
+            value = value + bias[layout.channel(index[-2] * layout.lanes + index[-1])[-1]]
         return activation(value)
 
-    y = te.compute(
-        accumulator.shape, result, "y", varargs_names=[str(v.var.name) for v in accumulator.op.axis]
-    )
+    y = te.compute(accumulator.shape, result, "y", varargs_names=names)
     arguments = [x, packed, bias, y] if workload.bias else [x, packed, y]
-    function = _store_by_phases(te.create_prim_func(arguments), workload, lanes)
+    function = _store_by_phases(te.create_prim_func(arguments), layout)
     return element_aligned(function, ["x", "bias"]).with_attr("global_symbol", symbol)
 
 
@@ -149,7 +147,7 @@ def _first(axis: Axis, r: Any) -> tuple[Any, Any]:
     )
 
 
-def _inside(position: tuple[Any, ...], axes: Any, halo: list[tuple[int, int]]) -> list[Any]:
+def _inside(position: tuple[Any, ...], axes: Any, halo: Sequence[tuple[int, int]]) -> list[Any]:
     """Conditions under which a position of the padded input lies inside the input."""
     conditions = []
     for p, axis, (before, after) in zip(position, axes, halo, strict=True):
@@ -160,38 +158,43 @@ def _inside(position: tuple[Any, ...], axes: Any, halo: list[tuple[int, int]]) -
     return conditions
 
 
-def _unpadded(index: tuple[Any, ...], halo: list[tuple[int, int]]) -> tuple[Any, ...]:
+def _unpadded(index: tuple[Any, ...], halo: Sequence[tuple[int, int]]) -> tuple[Any, ...]:
     """Return the position in the input of an index of the padded input."""
     n, *spatial, c = index
     return (n, *(p - before for p, (before, _) in zip(spatial, halo, strict=True)), c)
 
 
-def _store_by_phases(function: tirx.PrimFunc, workload: Workload, lanes: int) -> tirx.PrimFunc:
+def _store_by_phases(function: tirx.PrimFunc, layout: Layout) -> tirx.PrimFunc:
     """Let block ``y`` store to the output tensor itself.
 
     TE can only define a tensor over its own index space, here that of the phases. The output is that
     tensor seen as NDHWC, less what lies past its end: where a stride does not divide the size, or the
     last block of channels is not full, the store is conditional.
     """
-    axes = workload.phase_axes
+    workload, axes = layout.workload, layout.axes
     by_phase = function.params[-1]
     shape = (workload.batch, *workload.output_spatial, workload.out_channels)
     y = tirx.decl_buffer(shape, workload.dtype, "y", data_alignment=workload.itemsize)
 
     def position(index: Any) -> list[Any]:
         n, qd, rd, qh, rh, qw, rw, cb, v = index
+        *folded_phases, out_channel = layout.channel(cb * layout.lanes + v)
         spatial = [
-            q * a.stride + r for a, q, r in zip(axes, (qd, qh, qw), (rd, rh, rw), strict=True)
+            q * axis.stride + (inner if folded else r)
+            for axis, folded, q, r, inner in zip(
+                axes, layout.folded, (qd, qh, qw), (rd, rh, rw), folded_phases, strict=True
+            )
         ]
-        return [n, *spatial, cb * lanes + v]
+        return [n, *spatial, out_channel]
 
     def store(statement: tirx.BufferStore) -> Any:
         if not statement.buffer.same_as(by_phase):
             return statement
         where = position(statement.indices)
         past_end = [p < a.output for p, a in zip(where[1:4], axes, strict=True) if not a.exact]
-        if workload.out_channels % lanes:
-            past_end.append(where[4] < workload.out_channels)
+        if layout.channels % layout.lanes:
+            cb, v = statement.indices[-2:]
+            past_end.append(cb * layout.lanes + v < layout.channels)
         result = tirx.BufferStore(y, statement.value, where)
         return tirx.IfThenElse(tirx.all(*past_end), result, None) if past_end else result
 

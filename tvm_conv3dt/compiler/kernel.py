@@ -11,9 +11,9 @@ import tvm
 from tvm import s_tir
 
 from tvm_conv3dt.compiler.definition import define
+from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.linker import link
-from tvm_conv3dt.compiler.packing import define_packing, packed_shape
-from tvm_conv3dt.compiler.spaces.llvm import lanes
+from tvm_conv3dt.compiler.packing import define_packing
 from tvm_conv3dt.compiler.target import target_of
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import CompileError, UnsupportedError, describe
@@ -74,13 +74,19 @@ def require_supported(workload: Workload) -> None:
             )
 
 
-def new_schedule(workload: Workload, device: Device) -> s_tir.Schedule:
-    """Return a fresh schedule of the operator of `workload` for `device`, nothing decided."""
-    require_supported(workload)
-    return s_tir.Schedule(define(workload, lanes(device), workload.id))
+def new_schedule(layout: Layout) -> s_tir.Schedule:
+    """Return a fresh schedule of an operator, nothing decided.
+
+    Raises
+    ------
+    UnsupportedError
+        If its workload cannot be compiled yet.
+    """
+    require_supported(layout.workload)
+    return s_tir.Schedule(define(layout, layout.workload.id))
 
 
-def compile_kernel(workload: Workload, device: Device, schedule: s_tir.Schedule) -> Kernel:
+def compile_kernel(layout: Layout, device: Device, schedule: s_tir.Schedule) -> Kernel:
     """Compile a scheduled operator, and its packing, for `device`.
 
     Raises
@@ -88,11 +94,12 @@ def compile_kernel(workload: Workload, device: Device, schedule: s_tir.Schedule)
     CompileError
         If TVM does not take it.
     """
+    workload = layout.workload
     symbol = pack_symbol(workload)
     function = next(iter(schedule.mod.functions.values()))
     functions = {
         workload.id: function,
-        symbol: define_packing(workload, lanes(device), symbol),
+        symbol: define_packing(layout, symbol),
     }
     try:
         module = tvm.compile(tvm.IRModule(functions), target=target_of(device))
@@ -104,7 +111,7 @@ def compile_kernel(workload: Workload, device: Device, schedule: s_tir.Schedule)
         workload=workload,
         device=device,
         module=module,
-        packed_shape=packed_shape(workload, lanes(device)),
+        packed_shape=layout.packed_shape,
         workspace_bytes=_workspace_bytes(function, device),
     )
 

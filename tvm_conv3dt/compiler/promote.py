@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from tvm import s_tir
-
 from tvm_conv3dt import paths
 from tvm_conv3dt import threads as cores
-from tvm_conv3dt.compiler import kernel
 from tvm_conv3dt.compiler import schedule as schedules_of
 from tvm_conv3dt.compiler.schedule import Measurement, Schedule, default_schedule
 from tvm_conv3dt.compiler.search.log import TuningLog
@@ -108,31 +105,40 @@ def promote(
 
 
 def _best(log: TuningLog, top: int, measurer: Measurer) -> Schedule:
-    default = default_schedule(log.workload, log.device)
-    traces = [default.trace]
+    candidates = [default_schedule(log.workload, log.device)]
     for record in _top_records(log, top):
+        point = llvm.point_of(record.trace)
         trace = schedules_of.trace_json(record.trace)
-        if trace not in traces:
-            traces.append(trace)
-    times: list[list[float]] = [[] for _ in traces]
+        if trace not in [each.trace for each in candidates]:
+            candidates.append(
+                replace(
+                    candidates[0],
+                    source="tuned",
+                    formulation=point.formulation,
+                    decisions=asdict(point),
+                    trace=trace,
+                )
+            )
+    times: list[list[float]] = [[] for _ in candidates]
     failures: dict[int, Failure] = {}
     for _ in range(_ROUNDS):
-        for index, trace in enumerate(traces):
+        for index, candidate in enumerate(candidates):
             if index in failures:
                 continue
-            request = Request(log.workload, log.device, trace, _ROUND_SECONDS, float("inf"))
+            layout = candidate.layout(log.device)
+            request = Request(layout, log.device, candidate.trace, _ROUND_SECONDS, float("inf"))
             outcome = measurer.measure(request, _TIMEOUT)
             if isinstance(outcome, Failure):
                 failures[index] = outcome
             else:
                 times[index] += outcome.seconds
-    valid = [index for index in range(len(traces)) if index not in failures]
+    valid = [index for index in range(len(candidates)) if index not in failures]
     if not valid:
         first = next(iter(failures.values()))
-        rule = f"none of {len(traces)} candidates verified: {first.kind}: {first.message}"
+        rule = f"none of {len(candidates)} candidates verified: {first.kind}: {first.message}"
         raise TuningError(describe("promote", "workload", log.workload.id, rule))
     winner = min(valid, key=lambda index: median(times[index]))
-    return _schedule(log, traces[winner], times[winner], times[0], measurer.threads)
+    return _described(log, candidates[winner], times[winner], times[0], measurer.threads)
 
 
 def _top_records(log: TuningLog, top: int) -> list[Any]:
@@ -141,19 +147,15 @@ def _top_records(log: TuningLog, top: int) -> list[Any]:
     return sorted(records, key=lambda r: median(float(s) for s in r.run_secs))[:top]
 
 
-def _schedule(
-    log: TuningLog, trace: list[Any], times: list[float], default: list[float], threads: int
+def _described(
+    log: TuningLog, winner: Schedule, times: list[float], default: list[float], threads: int
 ) -> Schedule:
-    sch = kernel.new_schedule(log.workload, log.device)
-    schedules_of.apply_trace(sch, trace, log.workload)
+    """Return the winner with what it measured and where it came from."""
     q1, middle, q3 = quantiles(times, n=4)
     runs = log.runs()
-    return Schedule(
-        workload=log.workload,
-        device=log.device.name,
+    return replace(
+        winner,
         source="tuned",
-        decisions=_decisions(sch),
-        trace=trace,
         measurement=Measurement(
             median_ms=round(middle * 1e3, 4),
             q1_ms=round(q1 * 1e3, 4),
@@ -170,7 +172,3 @@ def _schedule(
             "tuned": runs[-1]["started"] if runs else None,
         },
     )
-
-
-def _decisions(sch: s_tir.Schedule) -> dict[str, object]:
-    return asdict(llvm.point_of(sch.trace))

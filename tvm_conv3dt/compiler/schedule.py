@@ -18,6 +18,7 @@ import tvm_ffi
 from tvm import s_tir, tirx
 
 from tvm_conv3dt.compiler import definition, kernel
+from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.spaces import llvm
 from tvm_conv3dt.compiler.spaces.default_point import default_point
 from tvm_conv3dt.device import Device
@@ -33,6 +34,7 @@ __all__ = [
     "check_signature",
     "default_schedule",
     "find",
+    "point_schedule",
     "read",
     "signature",
     "trace_json",
@@ -66,6 +68,8 @@ class Schedule:
         Name of the device that it is for.
     source : str
         ``"tuned"`` or ``"default"``.
+    formulation : str
+        How the operator is written: see `tvm_conv3dt.compiler.layout`.
     decisions : dict
         The values of the trace's decisions by name, for people; the trace is what counts.
     trace : list
@@ -80,11 +84,16 @@ class Schedule:
     workload: Workload
     device: str
     source: str
+    formulation: str
     decisions: Mapping[str, Any]
     trace: list[Any]
     measurement: Measurement | None
     verification: Mapping[str, Any]
     origin: Mapping[str, Any]
+
+    def layout(self, device: Device) -> Layout:
+        """Return the layout that the schedule is of."""
+        return llvm.layout_of(self.workload, device, self.formulation)
 
     def apply(self, device: Device) -> s_tir.Schedule:
         """Return the scheduled operator.
@@ -94,7 +103,7 @@ class Schedule:
         SignatureError
             If the trace does not fit the definition.
         """
-        sch = kernel.new_schedule(self.workload, device)
+        sch = kernel.new_schedule(self.layout(device))
         apply_trace(sch, self.trace, self.workload)
         return sch
 
@@ -154,11 +163,20 @@ def trace_json(trace: s_tir.schedule.Trace) -> list[Any]:
 
 def default_schedule(workload: Workload, device: Device) -> Schedule:
     """Return the default point of the design space as a schedule."""
-    point = default_point(workload, device)
-    sch = kernel.new_schedule(workload, device)
-    llvm.apply(sch, workload, device, point.order, point.vectors, point.choose)
+    kernel.require_supported(workload)
+    return point_schedule(workload, device, default_point(workload, device))
+
+
+def point_schedule(workload: Workload, device: Device, point: llvm.Point) -> Schedule:
+    """Return a point of the design space as an untuned schedule."""
+    layout = llvm.layout_of(workload, device, point.formulation)
+    sch = kernel.new_schedule(layout)
+    llvm.apply(sch, layout, device, point.order, point.vectors, point.choose)
     trace = trace_json(sch.trace)
-    return Schedule(workload, device.name, "default", asdict(point), trace, None, {}, {})
+    name = device.name
+    return Schedule(
+        workload, name, "default", point.formulation, asdict(point), trace, None, {}, {}
+    )
 
 
 def find(workload: Workload, device: Device, folders: Iterable[Path]) -> Schedule | None:
@@ -205,6 +223,7 @@ def read(path: Path, device: str) -> Schedule:
             workload=Workload.from_dict(values["workload"]),
             device=device,
             source=values["source"],
+            formulation=values["formulation"],
             decisions=dict(values["decisions"]),
             trace=[values["trace"]["instructions"], values["trace"]["decisions"]],
             measurement=None if measured is None else Measurement(**measured),
@@ -233,6 +252,7 @@ def write(schedule: Schedule, folder: Path) -> Path:
         "id": schedule.workload.id,
         "workload": schedule.workload.to_dict(),
         "source": schedule.source,
+        "formulation": schedule.formulation,
         "decisions": dict(schedule.decisions),
         "measured": None if schedule.measurement is None else asdict(schedule.measurement),
         "verified": dict(schedule.verification),

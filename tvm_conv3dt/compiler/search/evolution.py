@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from statistics import median
@@ -16,10 +16,13 @@ from tvm import s_tir
 from tvm.s_tir import meta_schedule as ms
 
 from tvm_conv3dt.compiler import kernel
-from tvm_conv3dt.compiler.schedule import default_schedule, trace_json
+from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.compiler.schedule import point_schedule, trace_json
 from tvm_conv3dt.compiler.search.log import TuningLog
-from tvm_conv3dt.compiler.search.measurer import Failure, Measurer, Request, Timed
+from tvm_conv3dt.compiler.search.measurer import Failure, Measurer, Request
 from tvm_conv3dt.compiler.search.space import generator
+from tvm_conv3dt.compiler.spaces import llvm
+from tvm_conv3dt.compiler.spaces.default_point import default_points
 from tvm_conv3dt.compiler.target import target_of
 
 __all__ = ["Search", "SearchSettings"]
@@ -77,7 +80,7 @@ class Search:
         records = list(database.get_all_tuning_records())
         self.trials = sum(int(run["trials"]) for run in earlier)
         self.best_seconds = min(
-            (median(float(s) for s in record.run_secs) for record in records), default=float("inf")
+            (_median(record.run_secs) for record in records), default=float("inf")
         )
         started = time.monotonic()
         this_run: dict[str, Any] = {
@@ -119,13 +122,15 @@ class Search:
             return
         log, settings = self.log, self.settings
         target = target_of(log.device)
-        module = kernel.new_schedule(log.workload, log.device).mod
+        formulation = self._formulation(database, records)
+        layout = llvm.layout_of(log.workload, log.device, formulation)
+        module = kernel.new_schedule(layout).mod
         # Each run of a log draws anew.
         seed = settings.seed + 1000 * len(log.runs())
         context = _tune_context(
             mod=module,
             target=target,
-            space_generator=generator(log.workload, log.device, seed),
+            space_generator=generator(layout, log.device, seed),
             # A space of some hundred points needs no larger population; most of a search's time is here.
             search_strategy=ms.search_strategy.EvolutionarySearch(
                 population_size=48, init_min_unmeasured=16, genetic_num_iters=2
@@ -137,26 +142,14 @@ class Search:
         model = ms.cost_model.XGBModel(
             num_warmup_samples=_BATCH, num_tuning_cores=settings.threads, tree_method="hist"
         )
-        stored = database.commit_workload(module)
-        if records:
-            results = [ms.runner.RunnerResult(list(r.run_secs), None) for r in records]
-            model.update(context, [r.as_measure_candidate() for r in records], results)
-
-        def measure(candidate: ms.MeasureCandidate) -> ms.runner.RunnerResult:
-            outcome = self._measure(candidate.sch)
-            if isinstance(outcome, Failure):
-                return ms.runner.RunnerResult(None, outcome.message)
-            database.commit_tuning_record(
-                ms.database.TuningRecord(
-                    candidate.sch.trace, stored, list(outcome.seconds), target, candidate.args_info
-                )
-            )
-            return ms.runner.RunnerResult(list(outcome.seconds), None)
-
-        if not records:
-            default = default_schedule(log.workload, log.device).apply(log.device)
-            first = ms.MeasureCandidate(default, _arguments(default))
-            model.update(context, [first], [measure(first)])
+        known = [
+            record
+            for record in database.get_all_tuning_records()
+            if llvm.point_of(record.trace).formulation == formulation
+        ]
+        if known:
+            results = [ms.runner.RunnerResult(list(r.run_secs), None) for r in known]
+            model.update(context, [r.as_measure_candidate() for r in known], results)
         context.pre_tuning(
             max_trials=settings.trials - self.trials + _BATCH,
             num_trials_per_iter=_BATCH,
@@ -172,7 +165,7 @@ class Search:
                 if self._over:
                     break
                 done.append(candidate)
-                results.append(measure(candidate))
+                results.append(self._measure(database, layout, candidate.sch))
             # What was not measured is told as failed, and counts nowhere.
             rest = [ms.runner.RunnerResult(None, "not measured") for _ in candidates[len(done) :]]
             context.notify_runner_results(candidates, [*results, *rest])
@@ -181,24 +174,51 @@ class Search:
             save()
         context.post_tuning()
 
-    def _measure(self, sch: s_tir.Schedule) -> Timed | Failure:
+    def _formulation(
+        self, database: ms.database.JSONDatabase, records: list[ms.database.TuningRecord]
+    ) -> str:
+        """Return the formulation to search in: the one whose default point, or best record, is fastest."""
+        best = {
+            llvm.point_of(record.trace).formulation: _median(record.run_secs)
+            for record in sorted(records, key=lambda r: _median(r.run_secs), reverse=True)
+        }
+        candidates = default_points(self.log.workload, self.log.device)
+        for point in candidates:
+            if point.formulation in best or self._over:
+                continue
+            schedule = point_schedule(self.log.workload, self.log.device, point)
+            layout = schedule.layout(self.log.device)
+            result = self._measure(database, layout, schedule.apply(self.log.device))
+            if result.run_secs is not None:
+                best[point.formulation] = _median(result.run_secs)
+        return min(best, key=lambda name: best[name], default=candidates[0].formulation)
+
+    def _measure(
+        self, database: ms.database.JSONDatabase, layout: Layout, sch: s_tir.Schedule
+    ) -> ms.runner.RunnerResult:
+        """Measure one candidate; what is right is in the database when this returns."""
+        trace, device = trace_json(sch.trace), self.log.device
         give_up = self.best_seconds * _GIVE_UP
-        request = Request(
-            self.log.workload, self.log.device, trace_json(sch.trace), _TIMING_SECONDS, give_up
-        )
-        known = min(self.best_seconds, 10.0)
-        outcome = self.measurer.measure(request, _BUILD_TIMEOUT + 30 * known)
+        request = Request(layout, device, trace, _TIMING_SECONDS, give_up)
+        timeout = _BUILD_TIMEOUT + 30 * min(self.best_seconds, 10.0)
+        outcome = self.measurer.measure(request, timeout)
         self.trials += 1
-        milliseconds = kind = None
-        if isinstance(outcome, Timed):
-            seconds = median(outcome.seconds)
-            self.best_seconds = min(self.best_seconds, seconds)
-            milliseconds = seconds * 1e3
-        else:
-            kind = outcome.kind
-            self.failures[kind] += 1
-        self.on_trial(self.trials, milliseconds, kind)
-        return outcome
+        if isinstance(outcome, Failure):
+            self.failures[outcome.kind] += 1
+            self.on_trial(self.trials, None, outcome.kind)
+            return ms.runner.RunnerResult(None, outcome.message)
+        seconds = list(outcome.seconds)
+        stored = database.commit_workload(kernel.new_schedule(layout).mod)
+        database.commit_tuning_record(
+            ms.database.TuningRecord(sch.trace, stored, seconds, target_of(device), _arguments(sch))
+        )
+        self.best_seconds = min(self.best_seconds, median(seconds))
+        self.on_trial(self.trials, median(seconds) * 1e3, None)
+        return ms.runner.RunnerResult(seconds, None)
+
+
+def _median(seconds: Iterable[Any]) -> float:
+    return median(float(each) for each in seconds)
 
 
 def _arguments(sch: s_tir.Schedule) -> list[ms.arg_info.ArgInfo]:

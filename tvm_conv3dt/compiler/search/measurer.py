@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import tvm_conv3dt
+from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import TuningError, describe
-from tvm_conv3dt.spec import Workload
 
 __all__ = ["READY", "Failure", "Measurer", "Request", "Timed"]
 
@@ -38,7 +38,7 @@ class Request:
         A first call that takes longer than this is the only one.
     """
 
-    workload: Workload
+    layout: Layout
     device: Device
     trace: list[Any]
     seconds: float

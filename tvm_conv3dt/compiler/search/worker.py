@@ -54,18 +54,18 @@ def _data(workload: Workload) -> _Data:
 
 def measure(request: Request) -> Timed | Failure:
     """Build, verify and time one candidate in this process."""
-    workload = request.workload
     try:
-        sch = kernel.new_schedule(workload, request.device)
-        apply_trace(sch, request.trace, workload)
-        built = kernel.compile_kernel(workload, request.device, sch)
+        sch = kernel.new_schedule(request.layout)
+        apply_trace(sch, request.trace, request.layout.workload)
+        built = kernel.compile_kernel(request.layout, request.device, sch)
     except (CompileError, SignatureError) as error:
         return Failure("compile", str(error))
     return _run(built, request)
 
 
 def _run(built: Kernel, request: Request) -> Timed | Failure:
-    workload, data = request.workload, _data(request.workload)
+    workload = request.layout.workload
+    data = _data(workload)
     packed = tvm.runtime.empty(built.packed_shape, workload.dtype)
     built.pack(data.filters, packed)
     y = tvm.runtime.tensor(np.full(workload.output_shape, np.nan, workload.dtype))

@@ -11,18 +11,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import ceil, prod
 
+from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.spaces.llvm import (
     Point,
     families,
-    is_padded,
-    lanes,
+    formulations,
+    layout_of,
+    stores_vectors,
     tile_h_candidates,
     tile_w_candidates,
 )
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["default_point", "estimate", "points"]
+__all__ = ["default_point", "default_points", "estimate", "points"]
 
 _FMA_PER_CYCLE = 2
 _LOADS_PER_CYCLE = 2
@@ -37,15 +39,27 @@ _MEMORY_BYTES_PER_CYCLE = 4
 
 def points(workload: Workload, device: Device) -> Iterator[Point]:
     """Yield every point of the space."""
-    for order, vectors in families(workload, device):
-        for tile_w in tile_w_candidates(workload, device, vectors):
-            for tile_h in (1,) if order == "filters" else tile_h_candidates(workload):
-                yield Point(order, vectors, tile_w, tile_h)
+    for formulation in formulations(workload, device):
+        layout = layout_of(workload, device, formulation)
+        for order, vectors in families(layout):
+            for tile_w in tile_w_candidates(layout, device, vectors):
+                for tile_h in (1,) if order == "filters" else tile_h_candidates(layout, device):
+                    yield Point(formulation, order, vectors, tile_w, tile_h)
 
 
 def default_point(workload: Workload, device: Device) -> Point:
     """Return the point with the least `estimate`."""
-    return min(points(workload, device), key=lambda point: estimate(workload, device, point))
+    return default_points(workload, device)[0]
+
+
+def default_points(workload: Workload, device: Device) -> list[Point]:
+    """Return the point with the least `estimate` of each formulation, the least first."""
+    best: dict[str, tuple[float, Point]] = {}
+    for point in points(workload, device):
+        cycles = estimate(workload, device, point)
+        if point.formulation not in best or cycles < best[point.formulation][0]:
+            best[point.formulation] = cycles, point
+    return [point for _, point in sorted(best.values(), key=lambda each: each[0])]
 
 
 def estimate(workload: Workload, device: Device, point: Point) -> float:
@@ -58,27 +72,26 @@ def estimate(workload: Workload, device: Device, point: Point) -> float:
     point : Point
         How.
     """
-    depth, height, width = workload.phase_axes
-    blocks = ceil(workload.out_channels / lanes(device))
+    layout = layout_of(workload, device, point.formulation)
+    depth, height, width = layout.axes
     rows = workload.batch * depth.quotients * height.quotients
-    phases = depth.phases * height.phases * width.phases
-    # Mean over the phases: every tap belongs to just one of them.
-    taps = prod(workload.kernel) / phases
-    depth_of_sum = taps * workload.in_channels
+    phases, width_phases = prod(layout.phases), layout.phases[2]
+    depth_of_sum = layout.multiplications
+    taps = depth_of_sum / workload.in_channels
 
     row_cycles = 0.0
     for positions, tiles_w in _tiles(width.quotients, point.tile_w):
-        for vectors, tiles_c in _tiles(blocks, point.vectors):
-            row_cycles += tiles_w * tiles_c * _tile_cycles(positions, vectors, depth_of_sum, taps)
+        for vectors, tiles_c in _tiles(layout.blocks, point.vectors):
+            row_cycles += tiles_w * tiles_c * _tile_cycles(layout, positions, vectors)
 
     itemsize = workload.itemsize
-    panel = point.vectors * lanes(device) * depth_of_sum * itemsize
-    phase_filters = blocks * lanes(device) * depth_of_sum * itemsize * width.phases
+    panel = point.vectors * layout.lanes * depth_of_sum * itemsize
+    phase_filters = layout.blocks * layout.lanes * depth_of_sum * itemsize * width_phases
     row_input = width.quotients * workload.in_channels * itemsize * ceil(taps)
-    tiles_w, tiles_c = ceil(width.quotients / point.tile_w), ceil(blocks / point.vectors)
+    tiles_w, tiles_c = ceil(width.quotients / point.tile_w), ceil(layout.blocks / point.vectors)
     if point.order == "rows":
         # Each tile of positions streams the filters of all channels and of the phases along the width.
-        row_cycles += _fetch(device, phase_filters) * tiles_w * phase_filters / width.phases
+        row_cycles += _fetch(device, phase_filters) * tiles_w * phase_filters / width_phases
     else:
         rows_inside = rows if point.order == "filters" else point.tile_h
         row_cycles += _fetch(device, panel) * tiles_w * tiles_c * panel
@@ -90,16 +103,14 @@ def estimate(workload: Workload, device: Device, point: Point) -> float:
 
     if point.order == "filters":
         tasks = phases * tiles_c
-        total = cycles * rows / tasks
-        padding = 2.0 * prod(workload.input_spatial) * workload.in_channels / lanes(device)
-        total *= ceil(tasks / device.cores)
-        return total + (padding / device.cores + _TASK_CYCLES if is_padded(workload) else 0)
-    blocks_h = ceil(height.quotients / point.tile_h)
-    tasks = workload.batch * depth.quotients * blocks_h
-    task = cycles * point.tile_h + _TASK_CYCLES
-    if is_padded(workload):
-        halo_rows = (point.tile_h + height.taps) * (1 + depth.taps)
-        task += halo_rows * (width.quotients + 2) * workload.in_channels / lanes(device)
+        total = cycles * rows / tasks * ceil(tasks / device.cores)
+        padding = 2.0 * prod(workload.input_spatial) * workload.in_channels / layout.lanes
+        return total + (padding / device.cores + _TASK_CYCLES if layout.padded else 0)
+    tasks = workload.batch * depth.quotients * ceil(height.quotients / point.tile_h)
+    task = cycles * min(point.tile_h, height.quotients) + _TASK_CYCLES
+    if layout.padded:
+        halo_rows = (point.tile_h + layout.taps[1]) * (1 + layout.taps[0])
+        task += halo_rows * (width.quotients + 2) * workload.in_channels / layout.lanes
     return float(task * ceil(tasks / device.cores))
 
 
@@ -112,14 +123,16 @@ def _tiles(extent: int, tile: int) -> Iterator[tuple[int, int]]:
         yield tail, 1
 
 
-def _tile_cycles(positions: int, vectors: int, depth_of_sum: float, taps: float) -> float:
+def _tile_cycles(layout: Layout, positions: int, vectors: int) -> float:
     """Cycles of one register tile whose operands are in the first cache."""
+    taps = layout.multiplications / layout.workload.in_channels
     step = max(
         positions * vectors / _FMA_PER_CYCLE,
         (positions + vectors) / _LOADS_PER_CYCLE,
         _FMA_LATENCY,
     )
-    return step * depth_of_sum + _TAP_CYCLES * taps + _TILE_CYCLES + positions * vectors
+    stores = positions * vectors * (1 if stores_vectors(layout) else layout.lanes)
+    return step * layout.multiplications + _TAP_CYCLES * taps + _TILE_CYCLES + stores
 
 
 def _fetch(device: Device, working_set: float) -> float:
