@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -87,6 +88,7 @@ def point_of(trace: s_tir.schedule.Trace) -> Point:
     return Point(formulation, order, *samples)
 
 
+@lru_cache(maxsize=64)
 def layout_of(workload: Workload, device: Device, formulation: str) -> Layout:
     """Return the layout of `workload` for the vectors of `device`."""
     return Layout(workload, device.vector_bits // (8 * workload.itemsize), formulation)
