@@ -97,10 +97,10 @@ def _array(name: str, value: Any) -> np.ndarray[Any, Any]:
         raise ArgumentTypeError(
             describe("read", name, show(value), f"it must be an array: {error}")
         ) from error
+    if not hasattr(value, "dtype") and array.dtype.kind in "fiu":
+        # Plain Python numbers have no dtype of their own: TensorFlow takes them as float32.
+        array = array.astype(np.float32)
     if array.dtype.name not in DTYPES:
-        if not hasattr(value, "dtype") and array.dtype.kind in "fiu":
-            # Plain Python numbers have no dtype of their own: TensorFlow takes them as float32.
-            return array.astype(np.float32)
         raise ArgumentTypeError(
             describe("read", name, f"dtype {array.dtype}", f"it must be one of {', '.join(DTYPES)}")
         )

@@ -16,8 +16,10 @@ from tvm_conv3dt import device as devices
 from tvm_conv3dt import paths
 from tvm_conv3dt.compiler import definition, kernel, schedule
 from tvm_conv3dt.compiler.schedule import Schedule
+from tvm_conv3dt.compiler.target import target_of
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import (
+    FileFormatError,
     FileWriteError,
     UnsupportedError,
     WorkloadNotFoundError,
@@ -37,6 +39,7 @@ from tvm_conv3dt.workload_set import NamedWorkload
 __all__ = ["build_bundle"]
 
 _RUNTIME = "libtvm_runtime.so"
+_LICENCES = ("LICENSE", "NOTICE")
 
 
 def build_bundle(
@@ -165,13 +168,14 @@ def _copy_runtime(folder: Path) -> LibraryFile:
     """Copy TVM's runtime library, with its licence, from the installed TVM."""
     package = Path(tvm.__file__).parent
     shutil.copyfile(package / "lib" / _RUNTIME, folder / _RUNTIME)
-    for name in ("LICENSE", "NOTICE"):
+    for name in _LICENCES:
         shutil.copyfile(package / name, folder / f"{name}.tvm")
     return LibraryFile.of(folder / _RUNTIME)
 
 
 def _require_native(device: Device) -> None:
-    if device.kind == "llvm" and device.arch != devices.architecture():
+    target_of(device)
+    if device.arch != devices.architecture():
         raise UnsupportedError(
             describe(
                 "build",
@@ -185,19 +189,30 @@ def _require_native(device: Device) -> None:
 
 
 def _require_replaceable(output: Path) -> None:
-    if not output.exists() or (output / FILE_NAME).is_file():
-        return
-    if output.is_dir() and not any(output.iterdir()):
+    if not output.exists() or (output.is_dir() and _holds_only_a_bundle(output)):
         return
     raise FileWriteError(
         describe(
             "write",
             "bundle",
             str(output),
-            "there is something else than a bundle",
+            "there is something else than a bundle, or other files beside one",
             "remove it, or name another folder",
         )
     )
+
+
+def _holds_only_a_bundle(folder: Path) -> bool:
+    """Whether replacing a folder loses nothing but a bundle: it is empty, or holds one's files alone."""
+    found = {path.name for path in folder.iterdir()}
+    if FILE_NAME not in found:
+        return not found
+    try:
+        manifest = Manifest.read(folder)
+    except FileFormatError:
+        return False
+    known = {FILE_NAME, manifest.runtime.file, *(f"{name}.tvm" for name in _LICENCES)}
+    return found <= known.union(layer.library.file for layer in manifest.layers)
 
 
 def _replace(staging: Path, output: Path) -> None:
@@ -210,7 +225,7 @@ def _replace(staging: Path, output: Path) -> None:
         output.rename(old / "bundle")
         try:
             staging.rename(output)
-        except OSError:
+        except BaseException:
             (old / "bundle").rename(output)
             raise
     finally:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import tvm
-from tvm import s_tir
+import tvm_ffi
+from tvm import s_tir, tirx
 
 from tvm_conv3dt.compiler.definition import define
 from tvm_conv3dt.compiler.layout import Layout
@@ -127,7 +129,7 @@ def export(kernel: Kernel, path: Path) -> None:
 
 
 def _workspace_bytes(function: Any, device: Device) -> int:
-    """Bytes of the buffers that a scheduled function allocates, once per thread inside its tasks."""
+    """Bytes of the buffers that a scheduled function allocates: in its parallel tasks once per thread."""
     lowered = tvm.ir.transform.Sequential(
         [
             s_tir.transform.LowerInitBlock(),
@@ -135,19 +137,28 @@ def _workspace_bytes(function: Any, device: Device) -> int:
             s_tir.transform.ConvertBlocksToOpaque(),
             s_tir.transform.CompactBufferAllocation(),
         ]
-    )(tvm.IRModule({"main": function}))
+    )(tvm.IRModule({"main": function}))["main"]
+    in_tasks = 0
+
+    def visit(loop: tirx.For) -> None:
+        nonlocal in_tasks
+        if loop.kind == tirx.ForKind.PARALLEL:
+            in_tasks += _allocated_bytes(loop)
+
+    tvm_ffi.structural_walk(lowered, (tirx.For, visit))
+    return _allocated_bytes(lowered) + in_tasks * (device.cores - 1)
+
+
+def _allocated_bytes(part: Any) -> int:
+    """Bytes of the buffers that blocks in a part of a function allocate, registers aside."""
     total = 0
 
     def visit(block: s_tir.SBlock) -> None:
         nonlocal total
         for buffer in block.alloc_buffers:
             if buffer.scope() == "global":
-                size = tvm.DataType(buffer.dtype).bits // 8
-                for extent in buffer.shape:
-                    size *= int(extent)
-                total += size
+                itemsize = tvm.DataType(buffer.dtype).bits // 8
+                total += itemsize * prod(int(extent) for extent in buffer.shape)
 
-    import tvm_ffi
-
-    tvm_ffi.structural_walk(lowered["main"], (s_tir.SBlock, visit))
-    return total * device.cores
+    tvm_ffi.structural_walk(part, (s_tir.SBlock, visit))
+    return total

@@ -29,12 +29,12 @@ def linker_command(device: Device) -> list[str]:
     Raises
     ------
     CompilerMissingError
-        If there is neither a C compiler nor ``ziglang``.
+        If there is neither a C compiler nor ``ziglang``, or ``CC`` is no command.
     """
     if device.arch == os.uname().machine:
-        named = os.environ.get("CC")
+        named = os.environ.get("CC", "").strip()
         if named:
-            return shlex.split(named)
+            return _words(named)
         for name in ("cc", "gcc", "clang"):
             found = shutil.which(name)
             if found:
@@ -51,6 +51,16 @@ def linker_command(device: Device) -> list[str]:
             "install one of them: pip install 'tvm-conv3dt[compiler]'",
         )
     )
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        mend = "set CC to a working C compiler"
+        raise CompilerMissingError(
+            describe("read", "environment variable CC", command, str(error), mend)
+        ) from error
 
 
 def link(objects: Sequence[str], output: Path, device: Device) -> None:

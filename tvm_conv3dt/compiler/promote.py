@@ -15,7 +15,7 @@ from tvm_conv3dt.compiler.schedule import Measurement, Schedule, default_schedul
 from tvm_conv3dt.compiler.search.log import TuningLog
 from tvm_conv3dt.compiler.search.measurer import Failure, Measurer, Request
 from tvm_conv3dt.compiler.spaces import llvm
-from tvm_conv3dt.compiler.target import cpu_name
+from tvm_conv3dt.compiler.target import cpu_name, require_runnable
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import TuningError, describe
 from tvm_conv3dt.workload_set import NamedWorkload
@@ -71,9 +71,12 @@ def promote(
     ------
     TuningError
         If a workload has no log, or nothing in it verifies.
+    UnsupportedError, DeviceError
+        If the device cannot be compiled for yet, or its code cannot run on this machine.
     SignatureError
         If a log is of another TVM, definition or device.
     """
+    require_runnable(device)
     if measurer is None:
         count = cores.available() if threads is None else threads
         with Measurer(count) as own:

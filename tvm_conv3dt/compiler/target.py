@@ -8,9 +8,9 @@ from tvm.target import codegen
 
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.device import Device
-from tvm_conv3dt.errors import UnsupportedError, describe
+from tvm_conv3dt.errors import DeviceError, UnsupportedError, describe
 
-__all__ = ["cpu_name", "resolve", "target_of"]
+__all__ = ["cpu_name", "require_runnable", "resolve", "target_of"]
 
 
 def cpu_name() -> str:
@@ -54,3 +54,25 @@ def target_of(device: Device) -> tvm.target.Target:
     if device.mattr:
         config["mattr"] = list(device.mattr)
     return tvm.target.Target(config)
+
+
+def require_runnable(device: Device) -> None:
+    """Refuse a device whose code this machine cannot run: nothing can be measured for it here.
+
+    Raises
+    ------
+    UnsupportedError
+        If the device's kind is not compiled for yet.
+    DeviceError
+        If this machine has another architecture, or lacks CPU features.
+    """
+    target_of(device)
+    missing = sorted(set(device.cpu_features) - catalogue.cpu_features())
+    if device.arch != catalogue.architecture():
+        rule = f"its code is for {device.arch}, and this machine is {catalogue.architecture()}"
+    elif missing:
+        rule = f"its code needs {', '.join(missing)}, which this machine's CPU has not"
+    else:
+        return
+    mend = "tune on such a machine, or for --device host"
+    raise DeviceError(describe("measure for", "device", device.name, rule, mend))

@@ -15,6 +15,7 @@ from tvm_conv3dt.compiler.promote import Promotion, promote
 from tvm_conv3dt.compiler.search.evolution import Search, SearchSettings
 from tvm_conv3dt.compiler.search.log import TuningLog
 from tvm_conv3dt.compiler.search.measurer import Measurer
+from tvm_conv3dt.compiler.target import require_runnable
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.workload_set import NamedWorkload
 
@@ -98,7 +99,9 @@ def tune(
     Raises
     ------
     UnsupportedError
-        If a workload cannot be compiled yet: before anything is tuned.
+        If a workload, or the device, cannot be compiled for yet: before anything is tuned.
+    DeviceError
+        If this machine cannot run the device's code.
     TuningError
         If no candidate of a workload was right.
     SignatureError
@@ -106,6 +109,7 @@ def tune(
     """
     for each in named:
         require_supported(each.workload)
+    require_runnable(device)
     _quieten()
     logs = paths.user_logs() if logs is None else logs
     schedules = paths.user_schedules() if schedules is None else schedules

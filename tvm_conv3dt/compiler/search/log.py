@@ -18,7 +18,7 @@ from tvm.s_tir import meta_schedule as ms
 
 from tvm_conv3dt.compiler.schedule import check_signature, signature
 from tvm_conv3dt.device import Device
-from tvm_conv3dt.errors import FileFormatError, TuningError, describe
+from tvm_conv3dt.errors import FileFormatError, FileWriteError, TuningError, describe
 from tvm_conv3dt.files import read_json, write_atomic, write_json
 from tvm_conv3dt.spec import Workload
 
@@ -68,16 +68,23 @@ class TuningLog:
         ------
         TuningError
             If another process holds it.
+        FileWriteError
+            If the folder cannot be written.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock")
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout as error:
             rule = "another process is tuning this workload into the same folder"
             mend = "wait for it, or choose another folder with --logs"
             raise TuningError(
                 describe("write", "tuning log", str(self.path), rule, mend)
+            ) from error
+        except OSError as error:
+            mend = "choose another folder with --logs"
+            raise FileWriteError(
+                describe("write", "tuning log", str(self.path), str(error), mend)
             ) from error
         try:
             yield
@@ -96,6 +103,10 @@ class TuningLog:
         """
         if self.exists:
             self._check()
+        elif self._records_file.is_file() and self._records_file.stat().st_size:
+            rule = "it has records and no run.json, which says what they were measured on"
+            mend = f"remove {self.path} and tune again"
+            raise FileFormatError(describe("read", "tuning log", str(self.path), rule, mend))
         for file in (self._records_file, self._workload_file):
             _drop_unfinished_line(file)
         try:

@@ -1,0 +1,63 @@
+"""Is the default point a sensible point of the space, for every layer and device?"""
+
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("tvm")
+
+from tvm_conv3dt import device as catalogue
+from tvm_conv3dt import workload_set
+from tvm_conv3dt.compiler.spaces.default_point import default_point, estimate, points
+from tvm_conv3dt.compiler.spaces.llvm import Point
+from tvm_conv3dt.spec import Workload
+
+CPUS = [name for name in catalogue.names()[1:] if catalogue.get(name).kind == "llvm"]
+V3 = catalogue.get("x86-64-v3")
+DECODER = Workload.make((1, 12, 32, 64, 64), (3, 3, 3, 64, 64), (1, 24, 64, 128, 64), 2)
+
+
+@pytest.mark.parametrize("name", CPUS)
+def test_every_real_layer_has_one(name):
+    device = catalogue.get(name)
+    for each in workload_set.resolve("suite"):
+        chosen = default_point(each.workload, device)
+        assert chosen in set(points(each.workload, device)), each.name
+
+
+def test_it_has_the_least_estimate():
+    chosen = estimate(DECODER, V3, default_point(DECODER, V3))
+    assert chosen == min(estimate(DECODER, V3, point) for point in points(DECODER, V3))
+
+
+def test_points_come_once_each():
+    found = list(points(DECODER, V3))
+    assert len(found) == len(set(found))
+
+
+@pytest.mark.parametrize("cores", [2, 4, 64])
+def test_more_cores_never_cost_more(cores):
+    for point in points(DECODER, V3):
+        one, many = (estimate(DECODER, replace(V3, cores=count), point) for count in (1, cores))
+        assert many <= one
+
+
+def test_estimate_cannot_beat_the_multipliers():
+    products = DECODER.flops / 2 / (V3.vector_bits // 32)  # vector instructions
+    for point in points(DECODER, V3):
+        assert estimate(DECODER, V3, point) >= products / 2 / V3.cores
+
+
+def test_a_single_position_reads_each_filter_once():
+    workload = Workload.make((1, 1, 1, 1, 200), (4, 4, 4, 512, 200), (1, 4, 4, 4, 512), 1, "VALID")
+    assert default_point(workload, V3).order == "filters"
+
+
+def test_many_positions_share_a_register_tile():
+    chosen = default_point(DECODER, V3)
+    assert chosen.tile_w * chosen.vectors >= 8
+
+
+def test_one_accumulator_at_a_time_is_estimated_slower():
+    slow = estimate(DECODER, V3, Point("rows", 1, 1, 1))
+    assert slow > 2 * estimate(DECODER, V3, default_point(DECODER, V3))

@@ -1,0 +1,195 @@
+"""Does a schedule survive its file, and is one that does not belong here refused?"""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("tvm")
+
+from tvm_conv3dt.compiler import definition, schedule
+from tvm_conv3dt.compiler.schedule import Measurement
+from tvm_conv3dt.errors import FileFormatError, SignatureError
+from tvm_conv3dt.spec import Workload
+
+MEASURED = Measurement(
+    median_ms=1.5, q1_ms=1.25, q3_ms=2.0, default_median_ms=None, gflops=7.5, threads=2, cpu="a CPU"
+)
+
+
+@pytest.fixture(scope="module")
+def tuned(host, small):
+    default = schedule.default_schedule(small, host)
+    return replace(
+        default,
+        source="tuned",
+        measurement=MEASURED,
+        verification={"integers": "equal to the reference"},
+        origin={"trials": 4, "seed": 1, "tuned": "2026-01-01T00:00:00+00:00"},
+    )
+
+
+@pytest.fixture
+def written(tuned, tmp_path):
+    return schedule.write(tuned, tmp_path)
+
+
+def change(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_schedule_is_read_as_it_was_written(tuned, written):
+    assert schedule.read(written, tuned.device) == tuned
+
+
+def test_default_point_is_written_without_a_measurement(host, small, tmp_path):
+    default = schedule.default_schedule(small, host)
+    found = schedule.read(schedule.write(default, tmp_path), host.name)
+    assert found == default
+    assert found.measurement is None
+
+
+def test_file_is_named_by_device_and_workload(tuned, written, tmp_path):
+    assert written == tmp_path / tuned.device / f"{tuned.workload.id}.json"
+
+
+def test_every_instruction_of_the_trace_has_a_line(tuned, written):
+    lines = [line.strip().rstrip(",") for line in written.read_text().splitlines()]
+    instructions = [json.dumps(each) for each in tuned.trace[0]]
+    assert lines[lines.index('"instructions": [') + 1 :][: len(instructions)] == instructions
+
+
+def test_read_schedule_gives_the_same_program(tuned, written, host):
+    found = schedule.read(written, tuned.device).apply(host)
+    assert str(found.mod) == str(tuned.apply(host).mod)
+
+
+def test_another_tvm_is_refused(tuned, written):
+    change(written, signature={"tvm": "0.26.0", "definition": definition.VERSION})
+    with pytest.raises(SignatureError, match=r"'tvm': '0\.26\.0'.*renew it: tvm-conv3dt tune"):
+        schedule.read(written, tuned.device)
+
+
+def test_another_definition_is_refused(tuned, written):
+    change(written, signature={**schedule.signature(), "definition": definition.VERSION + 1})
+    with pytest.raises(SignatureError, match=f"this installation has .*{definition.VERSION}"):
+        schedule.read(written, tuned.device)
+
+
+@pytest.mark.parametrize("signature", [None, {}, "0.27", [1]])
+def test_a_signature_that_is_none_is_refused(signature, tuned, written):
+    change(written, signature=signature)
+    with pytest.raises(SignatureError, match="signature"):
+        schedule.read(written, tuned.device)
+
+
+def test_another_device_is_refused(tuned, written, tmp_path):
+    moved = tmp_path / "cortex-a72" / written.name
+    moved.parent.mkdir()
+    written.rename(moved)
+    with pytest.raises(SignatureError, match="it is in the folder of device cortex-a72"):
+        schedule.read(moved, "cortex-a72")
+
+
+def test_renamed_file_is_refused(tuned, written):
+    other = written.with_name("other.json")
+    written.rename(other)
+    rule = f"it holds the workload {tuned.workload.id}; rename it"
+    with pytest.raises(FileFormatError, match=re.escape(rule)):
+        schedule.read(other, tuned.device)
+
+
+def test_truncated_file_is_refused(tuned, written):
+    written.write_text(written.read_text()[:200])
+    with pytest.raises(FileFormatError, match="not valid JSON"):
+        schedule.read(written, tuned.device)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"workload": {"input": [1]}},
+        {"measured": {"median_ms": 1}},
+        {"measured": 3},
+        {"trace": {}},
+        {"trace": None},
+        {"decisions": 1},
+        {"origin": None},
+        {"verified": "yes"},
+    ],
+    ids=str,
+)
+def test_field_that_is_no_schedules_is_refused(changes, tuned, written):
+    change(written, **changes)
+    with pytest.raises(FileFormatError, match="its fields are not those of a schedule"):
+        schedule.read(written, tuned.device)
+
+
+def test_missing_field_is_named(tuned, written):
+    values = json.loads(written.read_text())
+    del values["trace"]
+    written.write_text(json.dumps(values))
+    with pytest.raises(FileFormatError, match="trace"):
+        schedule.read(written, tuned.device)
+
+
+@pytest.mark.parametrize(
+    "trace",
+    [
+        [[], 3],
+        ["x", 1],
+        [[["GetSBlock", [], ["no such block", "main"], ["b0"]]], []],
+        [[["NoSuchInstruction", [], [], []]], []],
+        [[["SampleCategorical", [], [[1, 2], [0.5, 0.5]], ["v0"]]], [[0, 7]]],
+        [[[]], []],
+    ],
+    ids=str,
+)
+def test_trace_that_does_not_fit_is_refused(trace, tuned, host):
+    with pytest.raises(SignatureError, match="it does not fit the definition"):
+        replace(tuned, trace=trace).apply(host)
+
+
+def test_trace_of_another_workload_is_refused(tuned, host, small):
+    unpadded = Workload.make((1, 2, 2, 4, 3), (2, 2, 2, 8, 3), (1, 4, 4, 8, 8), 2)
+    with pytest.raises(SignatureError, match=f"apply trace with {unpadded.id}"):
+        replace(tuned, workload=unpadded).apply(host)
+
+
+def test_nothing_is_found_in_empty_or_absent_folders(host, small, tmp_path):
+    assert schedule.find(small, host, [tmp_path, tmp_path / "absent"]) is None
+
+
+def test_nearest_folder_comes_first(tuned, host, tmp_path):
+    schedule.write(replace(tuned, origin={"trials": 1}), tmp_path / "far")
+    schedule.write(replace(tuned, origin={"trials": 2}), tmp_path / "near")
+    found = schedule.find(tuned.workload, host, [tmp_path / "near", tmp_path / "far"])
+    assert found.origin == {"trials": 2}
+
+
+def test_fallbacks_are_looked_for_in_their_order(tuned, host, tmp_path):
+    device = replace(host, name="mine", fallback=("first", "second"))
+    for name in ("second", "first", "unrelated"):
+        schedule.write(replace(tuned, device=name), tmp_path)
+    assert schedule.find(tuned.workload, device, [tmp_path]).device == "first"
+
+
+def test_own_schedule_far_away_goes_before_a_fallback_nearby(tuned, host, tmp_path):
+    device = replace(host, name="mine", fallback=("first",))
+    schedule.write(replace(tuned, device="first"), tmp_path / "near")
+    schedule.write(replace(tuned, device="mine"), tmp_path / "far")
+    found = schedule.find(tuned.workload, device, [tmp_path / "near", tmp_path / "far"])
+    assert found.device == "mine"
+
+
+def test_device_that_is_no_fallback_does_not_serve(tuned, host, tmp_path):
+    schedule.write(tuned, tmp_path)
+    device = replace(host, name="mine", fallback=())
+    assert schedule.find(tuned.workload, device, [tmp_path]) is None
+
+
+def test_stale_schedule_is_an_error_and_not_passed_over(tuned, written, host, tmp_path):
+    change(written, signature={"tvm": "0.26.0", "definition": definition.VERSION})
+    with pytest.raises(SignatureError):
+        schedule.find(tuned.workload, host, [tmp_path])

@@ -1,0 +1,264 @@
+"""Does `conv3d_transpose` do what TensorFlow's does, and refuse what TensorFlow refuses?"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tvm_conv3dt
+from tvm_conv3dt.errors import (
+    ArgumentTypeError,
+    CompilerMissingError,
+    Conv3dtError,
+    UnsupportedError,
+    WorkloadError,
+)
+from tvm_conv3dt.reference import integer_data, reference
+from tvm_conv3dt.spec import Workload
+
+pytest.importorskip("tvm")
+
+ROOT = Path(tvm_conv3dt.__file__).parent.parent
+WORKLOAD = Workload.make((1, 2, 3, 4, 3), (2, 2, 2, 5, 3), (1, 4, 6, 8, 5), 2)
+X = np.ones(WORKLOAD.input, np.float32)
+FILTERS = np.ones(WORKLOAD.filters, np.float32)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TVM_CONV3DT_CACHE", str(folder))
+        yield folder
+
+
+def legal(**changes):
+    arguments = {
+        "input": X,
+        "filters": FILTERS,
+        "output_shape": WORKLOAD.output_shape,
+        "strides": 2,
+    }
+    return tvm_conv3dt.conv3d_transpose(**{**arguments, **changes})
+
+
+def zeros(*shape):
+    """An array of any shape that takes no memory."""
+    return np.broadcast_to(np.zeros((), np.float32), shape)
+
+
+OUT = [1, 4, 6, 8, 5]
+REFUSED = {
+    "output_shape of length 1": ({"output_shape": [4]}, WorkloadError, "length is 1 and must be 5"),
+    "empty output_shape": ({"output_shape": []}, WorkloadError, "length is 0 and must be 5"),
+    "negative size": (
+        {"output_shape": [1, -4, 6, 8, 5]},
+        WorkloadError,
+        "output_shape=[1, -4, 6, 8, 5]: its entry 1 must be at least 1",
+    ),
+    "size of zero": (
+        {"output_shape": [1, 4, 0, 8, 5]},
+        WorkloadError,
+        "entry 2 must be at least 1",
+    ),
+    "huge size": ({"output_shape": [1, 4, 6, 2**62, 5]}, WorkloadError, "entry 3 must be at most"),
+    "size past 64 bits": ({"output_shape": [1, 4, 6, 2**70, 5]}, WorkloadError, "at most"),
+    "output that no input has": (
+        {"output_shape": [1, 9, 6, 8, 5]},
+        WorkloadError,
+        "an output of 9 needs an input of 5, and the input has 2",
+    ),
+    "bools as sizes": (
+        {"output_shape": [True, 4, 6, 8, 5]},
+        ArgumentTypeError,
+        "its entries must be integers, not bools",
+    ),
+    "floats as sizes": (
+        {"output_shape": [1.0, *OUT[1:]]},
+        ArgumentTypeError,
+        "integers, not float",
+    ),
+    "None as output_shape": ({"output_shape": None}, ArgumentTypeError, "a sequence of integers"),
+    "stride of 2**62": ({"strides": 2**62}, WorkloadError, "entry 0 must be at most 2147483647"),
+    "stride of zero": ({"strides": 0}, WorkloadError, "strides=0: its entry 0 must be at least 1"),
+    "negative stride": ({"strides": [2, -2, 2]}, WorkloadError, "entry 1 must be at least 1"),
+    "two strides": ({"strides": [2, 2]}, WorkloadError, "length is 2 and must be 1, 3 or 5"),
+    "stride of channels": ({"strides": [1, 2, 2, 2, 2]}, WorkloadError, "for N and C of NDHWC"),
+    "dilation of zero": ({"dilations": 0}, WorkloadError, "dilations=0: its entry 0"),
+    "filter without channels": (
+        {"filters": zeros(1, 46341, 46341, 1, 0)},
+        WorkloadError,
+        "filters=[1, 46341, 46341, 1, 0]: its entry 4 must be at least 1",
+    ),
+    "filter without taps": (
+        {"filters": zeros(0, 2, 2, 5, 3)},
+        WorkloadError,
+        "its entry 0 must be",
+    ),
+    "no batch": (
+        {"input": zeros(0, 2, 3, 4, 3)},
+        WorkloadError,
+        "input=[0, 2, 3, 4, 3]: its entry 0",
+    ),
+    "input of rank 4": ({"input": zeros(2, 3, 4, 3)}, WorkloadError, "length is 4 and must be 5"),
+    "filters of rank 4": (
+        {"filters": zeros(2, 2, 5, 3)},
+        WorkloadError,
+        "length is 4 and must be 5",
+    ),
+    "a number as input": ({"input": 1.0}, WorkloadError, "length is 0 and must be 5"),
+    "channels of input": (
+        {"input": zeros(1, 2, 3, 4, 4)},
+        WorkloadError,
+        "its channels, entry 4 in NDHWC, are 4 and must be 3, the in_channels",
+    ),
+    "channels of output": ({"output_shape": [1, 4, 6, 8, 6]}, WorkloadError, "are 6 and must be 5"),
+    "batch of output": (
+        {"output_shape": [2, 4, 6, 8, 5]},
+        WorkloadError,
+        "its batch is 2 and must be 1",
+    ),
+    "another padding": ({"padding": "FULL"}, WorkloadError, "it must be one of SAME, VALID"),
+    "another format": ({"data_format": "NHWC"}, WorkloadError, "one of NDHWC, NCDHW"),
+    "different dtypes": (
+        {"filters": FILTERS.astype(np.float64)},
+        ArgumentTypeError,
+        "input of float32 and filters of float64: they must have the same dtype",
+    ),
+    "integers": (
+        {"input": X.astype(np.int32)},
+        ArgumentTypeError,
+        "failed to read input with dtype int32: it must be one of float32",
+    ),
+    "bools": ({"filters": FILTERS > 0}, ArgumentTypeError, "filters with dtype bool"),
+    "ragged lists": ({"input": [[1.0], [2.0, 3.0]]}, ArgumentTypeError, "it must be an array"),
+    "None as input": ({"input": None}, ArgumentTypeError, "failed to read input with dtype object"),
+    "text as filters": ({"filters": "filters"}, ArgumentTypeError, "failed to read filters"),
+    "float64": (
+        {"input": X.astype(np.float64), "filters": FILTERS.astype(np.float64)},
+        UnsupportedError,
+        "failed to compile dtype with float64: only float32 is compiled as yet",
+    ),
+    "NCDHW": (
+        {
+            "input": zeros(1, 3, 2, 3, 4),
+            "output_shape": [1, 5, 4, 6, 8],
+            "data_format": "NCDHW",
+        },
+        UnsupportedError,
+        "failed to compile data_format with NCDHW: only NDHWC is compiled as yet",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_bad_call_is_refused_by_its_error(name):
+    changes, error, text = REFUSED[name]
+    with pytest.raises(error, match=re.escape(text)) as caught:
+        legal(**changes)
+    assert str(caught.value).startswith("failed to ")
+
+
+def test_legal_call_after_a_refused_one_is_right():
+    with pytest.raises(Conv3dtError):
+        legal(strides=2**62)
+    assert np.array_equal(legal(), reference(WORKLOAD, X, FILTERS))
+
+
+def test_integers_are_exact():
+    x, filters, _ = integer_data(WORKLOAD, seed=0)
+    found = legal(input=x, filters=filters)
+    assert found.dtype == np.float32
+    assert np.array_equal(found, reference(WORKLOAD, x, filters))
+
+
+def test_arrays_of_any_strides_do():
+    x, filters, _ = integer_data(WORKLOAD, seed=0)
+    expected = reference(WORKLOAD, x, filters)
+    turned = np.asfortranarray(x), filters[..., ::-1].copy()[..., ::-1]
+    assert np.array_equal(legal(input=turned[0], filters=turned[1]), expected)
+
+
+@pytest.mark.parametrize("kind", [float, int])
+def test_lists_of_numbers_are_float32(kind):
+    found = legal(input=X.astype(kind).tolist(), filters=FILTERS.astype(kind).tolist())
+    assert found.dtype == np.float32
+    assert np.array_equal(found, reference(WORKLOAD, X, FILTERS))
+
+
+def test_list_goes_with_an_array():
+    assert np.array_equal(legal(filters=FILTERS.tolist()), legal())
+
+
+@pytest.mark.parametrize("strides", [2, [2], [2, 2, 2], [1, 2, 2, 2, 1], np.array([2, 2, 2])])
+def test_strides_are_written_in_any_way(strides):
+    assert np.array_equal(legal(strides=strides), legal())
+
+
+def test_name_changes_nothing():
+    assert np.array_equal(legal(name="up3"), legal())
+
+
+def test_loaded_bundle_that_holds_the_workload_is_used(monkeypatch):
+    from tvm_conv3dt.compiler import cache as compiler_cache
+
+    bundle = tvm_conv3dt.load(compiler_cache.bundle_for(WORKLOAD))
+
+    def unwanted(workload):
+        raise AssertionError("nothing should be compiled")
+
+    monkeypatch.setattr(compiler_cache, "bundle_for", unwanted)
+    assert np.array_equal(legal(), reference(WORKLOAD, X, FILTERS))
+    assert WORKLOAD in bundle
+
+
+WITHOUT_COMPILER = """
+import sys
+sys.path.insert(0, {root!r})
+from tvm_conv3dt.cli.without_compiler import NoCompiler
+sys.meta_path.insert(0, NoCompiler())
+import numpy as np
+import tvm_conv3dt
+from tvm_conv3dt.errors import CompilerMissingError
+bundles = [tvm_conv3dt.load(path) for path in sys.argv[1:]]
+def call(channels):
+    x, filters = np.ones((1, 2, 3, 4, 3), np.float32), np.ones((2, 2, 2, channels, 3), np.float32)
+    return tvm_conv3dt.conv3d_transpose(x, filters, (1, 4, 6, 8, channels), 2)
+try:
+    call(6)
+except CompilerMissingError as error:
+    print(error)
+if bundles:
+    print(call(5).ravel()[0])
+"""
+
+
+def without_compiler(*bundles):
+    program = WITHOUT_COMPILER.format(root=str(ROOT))
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, bundles)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "TVM_CONV3DT_CACHE": os.devnull},
+    )
+    return done.stdout.splitlines()
+
+
+def test_without_the_compiler_the_error_says_that_nothing_is_loaded():
+    (said,) = without_compiler()
+    assert said.startswith("failed to call conv3d_transpose with n1_x2x3x4x3_k2x2x2_y4x6x8x6")
+    assert "the compiler is not installed, and the loaded bundles hold nothing" in said
+    assert issubclass(CompilerMissingError, ImportError)
+
+
+def test_without_the_compiler_a_loaded_bundle_serves_and_is_listed():
+    from tvm_conv3dt.compiler.cache import bundle_for
+
+    said, value = without_compiler(bundle_for(WORKLOAD))
+    assert f"the loaded bundles hold {WORKLOAD.id};" in said
+    assert value == "3.0"
