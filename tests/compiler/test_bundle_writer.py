@@ -69,7 +69,7 @@ def test_manifest_says_what_was_built(built, small, host):
 
 def kernel_of(workload, device):
     default = schedule.default_schedule(workload, device)
-    return kernel.compile_kernel(workload, device, default.apply(device))
+    return kernel.compile_kernel(default.layout(device), device, default.apply(device))
 
 
 def test_runtime_library_and_licences_are_tvms_own(built):

@@ -9,6 +9,8 @@ pytest.importorskip("tvm")
 
 from tvm_conv3dt.compiler.definition import define
 from tvm_conv3dt.compiler.kernel import compile_kernel, new_schedule
+from tvm_conv3dt.compiler.layout import PHASES, Layout
+from tvm_conv3dt.compiler.spaces.llvm import layout_of
 from tvm_conv3dt.reference import integer_data, reference
 from tvm_conv3dt.spec import Workload
 
@@ -42,15 +44,27 @@ def make(geometry, batch=1, in_channels=3, out_channels=5):
     )
 
 
-def result(workload, device, call, seed=0):
+def unscheduled(workload, device, formulation=PHASES):
+    layout = layout_of(workload, device, formulation)
+    return compile_kernel(layout, device, new_schedule(layout))
+
+
+def result(workload, device, call, seed=0, formulation=PHASES):
     x, filters, bias = integer_data(workload, seed)
-    kernel = compile_kernel(workload, device, new_schedule(workload, device))
+    kernel = unscheduled(workload, device, formulation)
     return call(kernel, x, filters, bias), reference(workload, x, filters, bias)
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_unscheduled_definition_is_exact(name, host, call):
     found, expected = result(make(GEOMETRIES[name]), host, call)
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("formulation", ["fold-w", "fold-hw", "fold-dhw"])
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_folded_definition_is_exact(name, formulation, host, call):
+    found, expected = result(make(GEOMETRIES[name]), host, call, formulation=formulation)
     assert np.array_equal(found, expected)
 
 
@@ -67,7 +81,7 @@ def test_batches_stay_apart(host, call):
 
 
 def test_arguments_come_in_order_with_their_shapes():
-    function = define(BIASED, 8)
+    function = define(Layout(BIASED, 8))
     found = {p.name: [int(size) for size in p.shape] for p in function.params}
     assert found == {
         "x": [1, 2, 2, 5, 3],
@@ -79,28 +93,28 @@ def test_arguments_come_in_order_with_their_shapes():
 
 
 def test_only_packed_filters_must_be_aligned():
-    alignments = {p.name: int(p.data_alignment) for p in define(BIASED, 8).params}
+    alignments = {p.name: int(p.data_alignment) for p in define(Layout(BIASED, 8)).params}
     assert alignments == {"x": 4, "packed": 64, "bias": 4, "y": 4}
 
 
 def test_function_is_named_as_told(small):
-    assert define(small, 8, "some_name").attrs["global_symbol"] == "some_name"
+    assert define(Layout(small, 8), "some_name").attrs["global_symbol"] == "some_name"
 
 
 def test_input_that_needs_no_zeros_is_read_in_place():
-    text = str(define(make(GEOMETRIES["kernel equals stride"]), 8))
+    text = str(define(Layout(make(GEOMETRIES["kernel equals stride"]), 8)))
     assert "padded" not in text
     assert "if_then_else" not in text
 
 
 def test_input_is_padded_where_taps_reach_over_its_ends(small):
-    assert 'sblock("padded")' in str(define(small, 8))
+    assert 'sblock("padded")' in str(define(Layout(small, 8)))
 
 
 def test_infinity_reaches_only_outputs_of_its_own_taps(host, call):
     workload = Workload.make((1, 1, 1, 4, 1), (1, 1, 3, 1, 1), (1, 1, 1, 8, 1), (1, 1, 2))
     x, filters = np.ones(workload.input, np.float32), np.ones(workload.filters, np.float32)
     x[0, 0, 0, 1] = np.inf
-    kernel = compile_kernel(workload, host, new_schedule(workload, host))
+    kernel = unscheduled(workload, host)
     found = call(kernel, x, filters).ravel().tolist()
     assert found == [1, 1, np.inf, np.inf, np.inf, 1, 2, 1]

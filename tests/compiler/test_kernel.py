@@ -10,6 +10,7 @@ tvm = pytest.importorskip("tvm")
 import tvm_ffi
 
 from tvm_conv3dt.compiler import kernel
+from tvm_conv3dt.compiler.layout import PHASES
 from tvm_conv3dt.compiler.schedule import default_schedule
 from tvm_conv3dt.compiler.spaces import llvm
 from tvm_conv3dt.errors import CompileError, UnsupportedError
@@ -19,13 +20,15 @@ from tvm_conv3dt.spec import ACTIVATIONS, Workload
 
 
 def compiled(workload, device):
-    return kernel.compile_kernel(workload, device, default_schedule(workload, device).apply(device))
+    default = default_schedule(workload, device)
+    return kernel.compile_kernel(default.layout(device), device, default.apply(device))
 
 
 def compiled_in_order(workload, device, order):
-    sch = kernel.new_schedule(workload, device)
-    llvm.apply(sch, workload, device, order, 1, lambda name, candidates: 0)
-    return kernel.compile_kernel(workload, device, sch)
+    layout = llvm.layout_of(workload, device, PHASES)
+    sch = kernel.new_schedule(layout)
+    llvm.apply(sch, layout, device, order, 1, lambda name, candidates: 0)
+    return kernel.compile_kernel(layout, device, sch)
 
 
 @pytest.mark.parametrize("activation", [None, *ACTIVATIONS])
@@ -115,7 +118,7 @@ def test_dtype_that_is_not_compiled_yet_is_refused(dtype, host):
     workload = Workload.make((1, 1, 1, 1, 1), (1, 1, 1, 1, 1), (1, 1, 1, 1, 1), 1, dtype=dtype)
     rule = f"failed to compile dtype with {dtype}: only float32 is compiled as yet"
     with pytest.raises(UnsupportedError, match=re.escape(rule)):
-        kernel.new_schedule(workload, host)
+        kernel.new_schedule(llvm.layout_of(workload, host, PHASES))
 
 
 def test_format_that_is_not_compiled_yet_is_refused(host):
@@ -124,11 +127,12 @@ def test_format_that_is_not_compiled_yet_is_refused(host):
     )
     rule = "failed to compile data_format with NCDHW: only NDHWC is compiled as yet"
     with pytest.raises(UnsupportedError, match=re.escape(rule)):
-        kernel.new_schedule(workload, host)
+        kernel.new_schedule(llvm.layout_of(workload, host, PHASES))
 
 
 def test_schedule_that_tvm_cannot_lower_is_an_error(host, small):
-    sch = default_schedule(small, host).apply(host)
+    default = default_schedule(small, host)
+    sch = default.apply(host)
     sch.bind(sch.get_loops(sch.get_sblock("y"))[-1], "threadIdx.x")
     with pytest.raises(CompileError, match=f"failed to compile workload with {small.id}: "):
-        kernel.compile_kernel(small, host, sch)
+        kernel.compile_kernel(default.layout(host), host, sch)

@@ -5,7 +5,8 @@ import pytest
 
 tvm = pytest.importorskip("tvm")
 
-from tvm_conv3dt.compiler.packing import define_packing, packed_shape
+from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.compiler.packing import define_packing
 from tvm_conv3dt.spec import Workload
 
 
@@ -15,11 +16,11 @@ def workload_of(out_channels):
     )
 
 
-def pack(workload, lanes, filters):
+def pack(layout, filters):
     module = tvm.compile(
-        tvm.IRModule({"pack": define_packing(workload, lanes, "pack")}), target={"kind": "llvm"}
+        tvm.IRModule({"pack": define_packing(layout, "pack")}), target={"kind": "llvm"}
     )
-    packed = tvm.runtime.tensor(np.full(packed_shape(workload, lanes), np.nan, np.float32))
+    packed = tvm.runtime.tensor(np.full(layout.packed_shape, np.nan, np.float32))
     module["pack"](tvm.runtime.tensor(filters), packed)
     return packed.numpy()
 
@@ -32,25 +33,28 @@ def test_channels_stand_in_blocks_filled_with_zeros(out_channels, lanes):
     full = np.zeros((1, 2, 3, blocks * lanes, 3), np.float32)
     full[..., :out_channels, :] = filters
     expected = np.moveaxis(full.reshape(1, 2, 3, blocks, lanes, 3), (3, 4), (0, 5))
-    assert np.array_equal(pack(workload, lanes, filters), expected)
+    assert np.array_equal(pack(Layout(workload, lanes), filters), expected)
 
 
 def test_values_that_are_not_finite_are_kept():
     workload = workload_of(3)
     filters = np.zeros(workload.filters, np.float32)
     filters[0, 0, 0, :, 0] = np.nan, np.inf, -np.inf
-    packed = pack(workload, 4, filters)[0, 0, 0, 0, 0]
+    packed = pack(Layout(workload, 4), filters)[0, 0, 0, 0, 0]
     assert np.array_equal(packed, [np.nan, np.inf, -np.inf, 0], equal_nan=True)
 
 
-@pytest.mark.parametrize(
-    ("out_channels", "lanes", "blocks"), [(1, 8, 1), (8, 8, 1), (9, 8, 2), (33, 16, 3)]
-)
-def test_packed_shape(out_channels, lanes, blocks):
-    assert packed_shape(workload_of(out_channels), lanes) == (blocks, 1, 2, 3, 3, lanes)
+def test_folded_phases_stand_before_channels():
+    # One axis of stride 2 and 3 taps: output 2q reads input q by tap 0 and q - 1 by tap 2, 2q + 1 reads q by tap 1.
+    workload = Workload.make((1, 1, 1, 4, 1), (1, 1, 3, 2, 1), (1, 1, 1, 8, 2), (1, 1, 2))
+    filters = np.array([[1, 2], [3, 4], [5, 6]], np.float32).reshape(workload.filters)
+    packed = pack(Layout(workload, 8, "fold-w"), filters)
+    before, here = packed.reshape(2, 8)
+    assert before.tolist() == [5, 6, 0, 0, 0, 0, 0, 0]
+    assert here.tolist() == [1, 2, 3, 4, 0, 0, 0, 0]
 
 
 def test_packing_takes_filters_of_any_alignment():
-    function = define_packing(workload_of(3), 8, "pack")
+    function = define_packing(Layout(workload_of(3), 8), "pack")
     alignments = {p.name: int(p.data_alignment) for p in function.params}
     assert alignments == {"filters": 4, "packed": 64}

@@ -59,5 +59,5 @@ def test_many_positions_share_a_register_tile():
 
 
 def test_one_accumulator_at_a_time_is_estimated_slower():
-    slow = estimate(DECODER, V3, Point("rows", 1, 1, 1))
+    slow = estimate(DECODER, V3, Point("phases", "rows", 1, 1, 1))
     assert slow > 2 * estimate(DECODER, V3, default_point(DECODER, V3))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from statistics import median
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 from tvm import s_tir
 from tvm.s_tir import meta_schedule as ms
 
@@ -102,7 +104,8 @@ class Search:
 
         save(finished=False)
         try:
-            self._search(database, records, lambda: save(finished=False))
+            with _numpy_seeded(settings.seed + len(earlier)):
+                self._search(database, records, lambda: save(finished=False))
         finally:
             save(finished=self.trials >= settings.trials)
 
@@ -224,6 +227,17 @@ def _median(seconds: Iterable[Any]) -> float:
 def _arguments(sch: s_tir.Schedule) -> list[ms.arg_info.ArgInfo]:
     function = next(iter(sch.mod.functions.values()))
     return list(ms.arg_info.ArgInfo.from_prim_func(function))
+
+
+@contextmanager
+def _numpy_seeded(seed: int) -> Iterator[None]:
+    """Seed NumPy's global generator: the cost model draws from it until it has learned enough."""
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
 
 
 def _tune_context(**arguments: Any) -> ms.TuneContext:

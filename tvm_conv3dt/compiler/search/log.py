@@ -109,6 +109,7 @@ class TuningLog:
             raise FileFormatError(describe("read", "tuning log", str(self.path), rule, mend))
         for file in (self._records_file, self._workload_file):
             _drop_unfinished_line(file)
+        self._check_records()
         try:
             return ms.database.JSONDatabase(str(self._workload_file), str(self._records_file))
         except (ValueError, RuntimeError, TypeError) as error:
@@ -155,6 +156,24 @@ class TuningLog:
             mend = f"remove {self.path} and tune again"
             raise FileFormatError(describe("read", "tuning log", str(self._run_file), rule, mend))
         return values
+
+    def _check_records(self) -> None:
+        # TVM 0.27 checks most of a record, and crashes on a line that is no list and on times that are no numbers.
+        if not self._records_file.is_file():
+            return
+        lines = self._records_file.read_text(encoding="utf-8", errors="replace").splitlines()
+        for number, line in enumerate(lines, start=1):
+            try:
+                _, (_, seconds, _, _) = json.loads(line)
+                damaged = not seconds or not all(isinstance(each, int | float) for each in seconds)
+            except (ValueError, TypeError):
+                damaged = True
+            if damaged:
+                value = f"{self._records_file}, line {number}"
+                mend = "remove that line, or the log, and tune again"
+                raise FileFormatError(
+                    describe("read", "tuning log", value, "it is not a record with its times", mend)
+                )
 
 
 def _median(seconds: list[float]) -> float:

@@ -120,21 +120,26 @@ class Measurer:
             # The worker finds this package where we found it, also where it is not installed.
             path = [str(Path(tvm_conv3dt.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "tvm_conv3dt.compiler.search.worker",
-                    str(theirs.fileno()),
-                    str(self.threads),
-                ],
-                env=environment,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                # The search decides what an interruption means; the worker ends with its connection.
-                start_new_session=True,
-            )
-            theirs.close()
+            try:
+                self._process = subprocess.Popen(
+                    [
+                        sys.executable,
+                        "-m",
+                        "tvm_conv3dt.compiler.search.worker",
+                        str(theirs.fileno()),
+                        str(self.threads),
+                    ],
+                    env=environment,
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    # The search decides what an interruption means; the worker ends with its connection.
+                    start_new_session=True,
+                )
+            except OSError as error:
+                ours.close()
+                raise _not_started(str(error)) from error
+            finally:
+                theirs.close()
             self._connection = ours
             self._greet(ours)
         return self._connection
@@ -148,4 +153,8 @@ class Measurer:
         except (EOFError, OSError):
             rule = "it ended at once; its own message is above"
         self.close()
-        raise TuningError(describe("start", "the measuring process", sys.executable, rule))
+        raise _not_started(rule)
+
+
+def _not_started(rule: str) -> TuningError:
+    return TuningError(describe("start", "the measuring process", sys.executable, rule))

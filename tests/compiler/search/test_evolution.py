@@ -1,0 +1,176 @@
+"""Does a search propose points of the space, and stop when it should?"""
+
+import time
+
+import pytest
+
+pytest.importorskip("tvm")
+pytest.importorskip("xgboost")
+
+from tvm_conv3dt.compiler.search.evolution import Search, SearchSettings
+from tvm_conv3dt.compiler.search.log import TuningLog
+from tvm_conv3dt.compiler.search.measurer import Failure, Timed
+from tvm_conv3dt.compiler.spaces import llvm
+from tvm_conv3dt.compiler.spaces.default_point import default_point, points
+
+
+class Judge:
+    """Stands for a measurer: a candidate takes as long as `seconds` says for its number, or fails."""
+
+    def __init__(self, *outcomes):
+        self.outcomes = outcomes
+        self.requests = []
+
+    def measure(self, request, timeout):
+        outcome = self.outcomes[len(self.requests) % len(self.outcomes)]
+        self.requests.append(request)
+        return Timed((outcome,) * 3, 0) if isinstance(outcome, float) else outcome
+
+
+def search(log, judge, trials, deadline=None, on_trial=None, seed=3):
+    reports = []
+
+    def report(*values):
+        reports.append(values)
+        if on_trial is not None:
+            on_trial(*values)
+
+    settings = SearchSettings(trials, deadline, seed, threads=1)
+    found = Search(log, settings, judge, report)
+    with log.writing():
+        found.run()
+    return reports
+
+
+@pytest.fixture
+def log(host, small, tmp_path):
+    return TuningLog(tmp_path, host, small)
+
+
+def points_of(judge, log):
+    from tvm_conv3dt.compiler import kernel
+    from tvm_conv3dt.compiler.schedule import apply_trace
+
+    found = []
+    for request in judge.requests:
+        sch = kernel.new_schedule(request.layout)
+        apply_trace(sch, request.trace, log.workload)
+        found.append(llvm.point_of(sch.trace))
+    return found
+
+
+def test_default_point_is_tried_first(log, small, host):
+    judge = Judge(1.0)
+    search(log, judge, 1)
+    assert points_of(judge, log) == [default_point(small, host)]
+
+
+def test_candidates_are_points_of_the_space(log, small, host):
+    judge = Judge(4.0, 3.0, 2.0, 1.0)
+    search(log, judge, 12)
+    found = points_of(judge, log)
+    assert len(found) == 12
+    assert set(found) <= set(points(small, host))
+
+
+def test_no_candidate_is_proposed_twice(log):
+    judge = Judge(4.0, 3.0, 2.0, 1.0)
+    search(log, judge, 12)
+    found = points_of(judge, log)[1:]  # the default point may be met again
+    assert len(set(found)) == len(found)
+
+
+def test_every_trial_is_reported(log):
+    reports = search(log, Judge(0.25, 0.5), 3)
+    assert reports == [(1, 250.0, None), (2, 500.0, None), (3, 250.0, None)]
+
+
+def test_failure_is_reported_by_its_kind_and_kept_out_of_the_log(log):
+    reports = search(log, Judge(1.0, Failure("wrong", "1 of 2 results differ")), 4)
+    assert [failure for _, _, failure in reports] == [None, "wrong", None, "wrong"]
+    assert len(log.database().get_all_tuning_records()) == 2
+    assert log.runs()[0]["failures"] == {"wrong": 2}
+
+
+def test_search_in_which_all_fails_ends(log):
+    reports = search(log, Judge(Failure("crash", "ended with -11")), 3)
+    assert len(reports) == 3
+    assert log.runs()[0]["best_ms"] is None
+
+
+def test_run_says_what_it_was(log):
+    search(log, Judge(0.5, 0.25), 2)
+    (run,) = log.runs()
+    assert {name: run[name] for name in ("trials", "seed", "threads", "finished", "best_ms")} == {
+        "trials": 2,
+        "seed": 3,
+        "threads": 1,
+        "finished": True,
+        "best_ms": 250.0,
+    }
+
+
+def test_earlier_trials_count(log):
+    search(log, Judge(0.5), 2)
+    reports = search(log, Judge(1.0), 5)
+    assert [trial for trial, _, _ in reports] == [3, 4, 5]
+    assert [run["trials"] for run in log.runs()] == [2, 3]
+
+
+def test_best_of_an_earlier_run_is_known(log):
+    search(log, Judge(0.25), 1)
+    search(log, judge := Judge(1.0), 2)
+    assert judge.requests[0].give_up_seconds == 0.5
+    assert log.runs()[1]["best_ms"] == 250.0
+
+
+def test_nothing_is_tried_when_all_trials_are_done(log):
+    search(log, Judge(1.0), 2)
+    assert search(log, Judge(1.0), 2) == []
+
+
+def test_nothing_is_tried_after_the_deadline(log):
+    assert search(log, Judge(1.0), 4, deadline=time.monotonic()) == []
+    assert log.runs()[0]["finished"] is False
+
+
+def test_deadline_in_the_middle_stops_the_search(log, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("tvm_conv3dt.compiler.search.evolution.time.monotonic", lambda: clock[0])
+
+    def tick(*_):
+        clock[0] += 1.0
+
+    reports = search(log, Judge(1.0), 20, deadline=3.0, on_trial=tick)
+    assert len(reports) == 3
+    assert log.runs()[0]["trials"] == 3
+
+
+def test_interruption_keeps_records_and_counts(log):
+    def interrupt(trial, *_):
+        if trial == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search(log, Judge(1.0), 20, on_trial=interrupt)
+    (run,) = log.runs()
+    assert (run["trials"], run["finished"]) == (3, False)
+    assert len(log.database().get_all_tuning_records()) >= 2
+
+
+def test_same_seed_proposes_the_same(host, small, tmp_path):
+    found = []
+    for name in ("one", "two"):
+        log = TuningLog(tmp_path / name, host, small)
+        search(log, judge := Judge(4.0, 3.0, 2.0, 1.0), 8)
+        found.append(points_of(judge, log))
+    assert found[0] == found[1]
+
+
+def test_another_seed_proposes_something_else(host, small, tmp_path):
+    found = []
+    for seed in (1, 2):
+        log = TuningLog(tmp_path / str(seed), host, small)
+        search(log, judge := Judge(4.0, 3.0, 2.0, 1.0), 8, seed=seed)
+        found.append(points_of(judge, log))
+    assert found[0] != found[1]

@@ -1,0 +1,147 @@
+"""Does a candidate that goes wrong, in whatever way, harm nothing but itself?"""
+
+import os
+import sys
+
+import pytest
+
+pytest.importorskip("tvm")
+
+from tvm_conv3dt.compiler import kernel
+from tvm_conv3dt.compiler.layout import PHASES
+from tvm_conv3dt.compiler.schedule import apply_trace, default_schedule, trace_json
+from tvm_conv3dt.compiler.search import worker
+from tvm_conv3dt.compiler.search.measurer import Failure, Measurer, Request, Timed
+from tvm_conv3dt.compiler.spaces.llvm import layout_of
+from tvm_conv3dt.errors import TuningError
+from tvm_conv3dt.spec import ACTIVATIONS, Workload
+
+# Sums of 32 products pass what 8 bits hold.
+WORKLOAD = Workload.make((1, 2, 2, 2, 32), (1, 1, 1, 8, 32), (1, 2, 2, 2, 8), 1)
+NEVER = float("inf")
+
+
+@pytest.fixture(scope="module")
+def measurer():
+    """One for all tests: each must leave it fit for the next."""
+    with Measurer(threads=1) as measurer:
+        yield measurer
+
+
+@pytest.fixture(scope="module")
+def good(host):
+    return default_schedule(WORKLOAD, host).trace
+
+
+@pytest.fixture(scope="module")
+def wrong(host, good):
+    """A trace that keeps the sums in 8 bits."""
+    sch = kernel.new_schedule(layout_of(WORKLOAD, host, PHASES))
+    apply_trace(sch, good, WORKLOAD)
+    sch.unsafe_set_dtype("accumulator_update", 0, "int8")
+    return trace_json(sch.trace)
+
+
+class Ends:
+    """Ends the process that unpickles it."""
+
+    def __init__(self, code):
+        self.code = code
+
+    def __reduce__(self):
+        return os._exit, (self.code,)
+
+
+def request(trace, host, workload=WORKLOAD, seconds=0.001, give_up_seconds=NEVER):
+    layout = default_schedule(workload, host).layout(host)
+    return Request(layout, host, trace, seconds, give_up_seconds)
+
+
+def assert_next_request_works(measurer, good, host):
+    assert isinstance(measurer.measure(request(good, host), 60), Timed)
+
+
+def test_right_candidate_is_timed(measurer, good, host):
+    outcome = measurer.measure(request(good, host), 60)
+    assert isinstance(outcome, Timed)
+    assert len(outcome.seconds) >= 3
+    assert min(outcome.seconds) > 0
+
+
+def test_workspace_is_reported(measurer, small, host):
+    default = default_schedule(small, host)
+    built = kernel.compile_kernel(default.layout(host), host, default.apply(host))
+    outcome = measurer.measure(request(default.trace, host, small), 60)
+    assert outcome.workspace_bytes == built.workspace_bytes
+
+
+def test_slow_candidate_is_timed_once(measurer, good, host):
+    outcome = measurer.measure(request(good, host, give_up_seconds=0.0), 60)
+    assert len(outcome.seconds) == 1
+
+
+def test_wrong_candidate_is_reported(measurer, wrong, good, host):
+    outcome = measurer.measure(request(wrong, host), 60)
+    assert outcome.kind == "wrong"
+    assert outcome.message.endswith("of 64 results differ from the reference")
+    assert_next_request_works(measurer, good, host)
+
+
+def test_candidate_that_does_not_compile_is_reported(measurer, good, host):
+    garbage = [[["GetSBlock", [], ["no such block", "main"], ["b0"]]], []]
+    outcome = measurer.measure(request(garbage, host), 60)
+    assert outcome.kind == "compile"
+    assert "it does not fit the definition" in outcome.message
+    assert_next_request_works(measurer, good, host)
+
+
+def test_candidate_that_crashes_the_process_is_reported(measurer, good, host):
+    outcome = measurer.measure(request(good, host, workload=Ends(7)), 60)
+    assert outcome == Failure("crash", "the measuring process ended with 7")
+    assert_next_request_works(measurer, good, host)
+
+
+def test_candidate_that_hangs_is_reported(measurer, good, host):
+    outcome = measurer.measure(request(good, host, seconds=1e9), 1)
+    assert outcome == Failure("timeout", "no answer within 1 s")
+    assert_next_request_works(measurer, good, host)
+
+
+def test_interruption_leaves_no_answer_to_the_next_request(measurer, good, host, monkeypatch):
+    measurer.measure(request(good, host), 60)
+    connection = measurer._connection
+
+    class Interrupted:
+        def __getattr__(self, name):
+            return getattr(connection, name)
+
+        def poll(self, timeout):
+            raise KeyboardInterrupt
+
+    measurer._connection = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        measurer.measure(request(good, host, seconds=1e9), 60)
+    assert_next_request_works(measurer, good, host)
+
+
+def test_closed_measurer_leaves_no_process(good, host):
+    with Measurer(threads=1) as own:
+        own.measure(request(good, host), 60)
+        process = own._process
+    assert process.poll() is not None
+
+
+@pytest.mark.parametrize("program", ["false", "absent"])
+def test_process_that_cannot_start_is_no_candidates_fault(program, good, host, monkeypatch):
+    monkeypatch.setattr(sys, "executable", f"/bin/{program}")
+    with Measurer(threads=1) as own, pytest.raises(TuningError, match="the measuring process"):
+        own.measure(request(good, host), 60)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_candidate_with_bias_and_activation_verifies(activation, host):
+    workload = Workload.make(
+        (1, 2, 2, 2, 4), (2, 2, 2, 9, 4), (1, 4, 4, 4, 9), 2, bias=True, activation=activation
+    )
+    trace = default_schedule(workload, host).trace
+    assert isinstance(worker.measure(request(trace, host, workload)), Timed)

@@ -1,0 +1,177 @@
+"""Is only the best of what verified promoted, and only from this device's own log?"""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("tvm")
+
+from tvm.s_tir import meta_schedule as ms
+
+from tvm_conv3dt import device as catalogue
+from tvm_conv3dt.compiler import kernel, promote, schedule
+from tvm_conv3dt.compiler.search.log import TuningLog
+from tvm_conv3dt.compiler.search.measurer import Failure, Timed
+from tvm_conv3dt.compiler.spaces import llvm
+from tvm_conv3dt.compiler.spaces.llvm import Point
+from tvm_conv3dt.compiler.target import target_of
+from tvm_conv3dt.errors import DeviceError, SignatureError, TuningError, UnsupportedError
+from tvm_conv3dt.workload_set import NamedWorkload
+
+FAST, SLOW, WRONG = (Point("phases", "rows", 1, tile_w, 1) for tile_w in (1, 2, 3))
+FOREIGN = "aarch64" if catalogue.architecture() == "x86_64" else "x86-64-v2"
+
+
+def scheduled(workload, device, point):
+    layout = llvm.layout_of(workload, device, point.formulation)
+    sch = kernel.new_schedule(layout)
+    llvm.apply(sch, layout, device, point.order, point.vectors, point.choose)
+    return sch
+
+
+class Judge:
+    """Stands for a measurer: it gives each point its outcome, and the default point 9 seconds."""
+
+    threads = 2
+
+    def __init__(self, outcomes):
+        self.outcomes = outcomes
+
+    def measure(self, request, timeout):
+        sch = kernel.new_schedule(request.layout)
+        schedule.apply_trace(sch, request.trace, request.layout.workload)
+        outcome = self.outcomes.get(llvm.point_of(sch.trace), 9.0)
+        return outcome if isinstance(outcome, Failure) else Timed((outcome,) * 3, 0)
+
+
+@pytest.fixture
+def log(host, small, tmp_path):
+    """A log in which WRONG looks fastest, then FAST, then SLOW."""
+    log = TuningLog(tmp_path / "logs", host, small)
+    with log.writing():
+        log.write_runs(
+            [
+                {"trials": 3, "seed": 7, "started": "then"},
+                {"trials": 2, "seed": 8, "started": "now"},
+            ]
+        )
+        database = log.database()
+        stored = database.commit_workload(
+            kernel.new_schedule(llvm.layout_of(small, host, "phases")).mod
+        )
+        for point, seconds in ((SLOW, 3.0), (WRONG, 1.0), (FAST, 2.0)):
+            trace = scheduled(small, host, point).trace
+            database.commit_tuning_record(
+                ms.database.TuningRecord(trace, stored, [seconds], target_of(host), None)
+            )
+    return log
+
+
+OUTCOMES = {FAST: 0.002, SLOW: 0.004, WRONG: Failure("wrong", "1 of 2 results differ")}
+
+
+def run(log, tmp_path, outcomes=OUTCOMES, **options):
+    (promoted,) = promote.promote(
+        [NamedWorkload("net/up", log.workload)],
+        log.device,
+        logs=tmp_path / "logs",
+        schedules=tmp_path / "schedules",
+        measurer=Judge(outcomes),
+        **options,
+    )
+    return promoted
+
+
+def test_fastest_that_verifies_is_promoted(log, tmp_path):
+    assert run(log, tmp_path).schedule.decisions["tile_w"] == FAST.tile_w
+
+
+def test_written_schedule_is_the_promoted_one(log, host, tmp_path):
+    promoted = run(log, tmp_path)
+    assert promoted.path == tmp_path / "schedules" / host.name / f"{log.workload.id}.json"
+    assert schedule.read(promoted.path, host.name) == promoted.schedule
+
+
+def test_what_it_measured_is_recorded(log, tmp_path):
+    measured = run(log, tmp_path).schedule.measurement
+    assert (measured.median_ms, measured.q1_ms, measured.q3_ms) == (2.0, 2.0, 2.0)
+    assert (measured.default_median_ms, measured.threads) == (9000.0, 2)
+    assert measured.gflops == round(log.workload.flops / 0.002 / 1e9, 1)
+
+
+def test_where_it_came_from_is_recorded(log, tmp_path):
+    assert run(log, tmp_path).schedule.origin == {"trials": 5, "seed": 8, "tuned": "now"}
+
+
+def test_default_point_wins_where_nothing_is_faster(log, host, tmp_path):
+    promoted = run(log, tmp_path, {FAST: 10.0, SLOW: 10.0, WRONG: 10.0})
+    assert promoted.schedule.trace == schedule.default_schedule(log.workload, host).trace
+
+
+def test_only_the_top_of_the_log_competes(log, tmp_path):
+    promoted = run(log, tmp_path, {**OUTCOMES, WRONG: 0.008}, top=1)
+    assert promoted.schedule.decisions["tile_w"] == WRONG.tile_w
+
+
+def test_nothing_that_verifies_is_an_error_and_writes_nothing(log, host, tmp_path):
+    class Refuses(Judge):
+        def measure(self, request, timeout):
+            return Failure("wrong", "1 of 2 results differ")
+
+    with pytest.raises(TuningError, match="none of 4 candidates verified: wrong: 1 of 2"):
+        promote.promote(
+            [NamedWorkload("net/up", log.workload)],
+            host,
+            logs=tmp_path / "logs",
+            schedules=tmp_path / "schedules",
+            measurer=Refuses({}),
+        )
+    assert not (tmp_path / "schedules").exists()
+
+
+def test_workload_without_a_log_is_an_error(host, small, tmp_path):
+    rule = f"failed to promote workload with net/up: there is no log at {tmp_path / 'logs'}"
+    with pytest.raises(TuningError, match=f"{re.escape(rule)}.*tune it: tvm-conv3dt tune"):
+        run(TuningLog(tmp_path / "logs", host, small), tmp_path)
+
+
+def test_another_devices_log_is_refused(log, host, tmp_path):
+    other = TuningLog(tmp_path / "logs", replace(host, name="another"), log.workload)
+    other.path.parent.mkdir()
+    log.path.rename(other.path)
+    with pytest.raises(SignatureError, match=f"with device '{host.name}'"):
+        run(other, tmp_path)
+    assert not (tmp_path / "schedules").exists()
+
+
+def test_log_of_another_tvm_is_refused(log, tmp_path):
+    path = log.path / "run.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "signature": {"tvm": "0.26.0", "definition": 1}}))
+    with pytest.raises(SignatureError, match=r"0\.26\.0"):
+        run(log, tmp_path)
+    assert not (tmp_path / "schedules").exists()
+
+
+def test_log_is_pruned_to_what_is_kept(log, tmp_path):
+    run(log, tmp_path, keep=2)
+    records = log.database().get_all_tuning_records()
+    assert sorted(float(record.run_secs[0]) for record in records) == [1.0, 2.0]
+
+
+def test_log_stays_where_nothing_is_said_of_keeping(log, tmp_path):
+    run(log, tmp_path)
+    assert len(log.database().get_all_tuning_records()) == 3
+
+
+def test_device_that_cannot_run_here_is_refused(small, tmp_path):
+    device = catalogue.get(FOREIGN)
+    with pytest.raises(DeviceError, match=f"{FOREIGN}: its code is for {device.arch}"):
+        run(TuningLog(tmp_path / "logs", device, small), tmp_path)
+
+
+def test_kind_of_device_that_is_not_compiled_yet_is_refused(small, tmp_path):
+    with pytest.raises(UnsupportedError, match="kind cuda is not supported yet"):
+        run(TuningLog(tmp_path / "logs", catalogue.get("cuda-sm80"), small), tmp_path)

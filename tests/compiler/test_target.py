@@ -1,0 +1,53 @@
+"""Does a device become the target that its libraries need?"""
+
+import pytest
+
+pytest.importorskip("tvm")
+
+from tvm_conv3dt import device as catalogue
+from tvm_conv3dt.compiler import target
+from tvm_conv3dt.errors import DeviceError, UnsupportedError
+
+
+@pytest.mark.parametrize(
+    ("name", "triple", "mcpu"),
+    [
+        ("x86-64-v3", "x86_64-linux-gnu", "x86-64-v3"),
+        ("raspberry-pi-4", "aarch64-linux-gnu", "cortex-a72"),
+    ],
+)
+def test_target_has_the_devices_cpu_and_cores(name, triple, mcpu):
+    device = catalogue.get(name)
+    found = target.target_of(device)
+    assert found.kind.name == "llvm"
+    assert (found.attrs["mtriple"], found.attrs["mcpu"]) == (triple, mcpu)
+    assert int(found.attrs["num-cores"]) == device.cores
+
+
+def test_kind_that_is_not_compiled_yet_is_refused():
+    with pytest.raises(UnsupportedError, match="cuda-sm80: kind cuda is not supported yet"):
+        target.target_of(catalogue.get("cuda-sm80"))
+
+
+def test_host_is_built_for_by_a_level_of_the_catalogue(host):
+    assert host.mcpu in {catalogue.get(name).mcpu for name in catalogue.names()[1:]}
+
+
+def test_host_runs_its_own_code(host):
+    target.require_runnable(host)
+
+
+def test_cpu_that_lacks_features_is_named_with_them(monkeypatch):
+    monkeypatch.setattr(catalogue, "cpu_features", lambda: frozenset({"popcnt", "sse4_2"}))
+    monkeypatch.setattr(catalogue, "architecture", lambda: "x86_64")
+    with pytest.raises(DeviceError, match="x86-64-v2: its code needs ssse3, which"):
+        target.require_runnable(catalogue.get("x86-64-v2"))
+
+
+def test_unknown_device_is_refused():
+    with pytest.raises(DeviceError, match="the catalogue has host"):
+        target.resolve("abacus")
+
+
+def test_cpu_has_a_name():
+    assert target.cpu_name()

@@ -1,0 +1,124 @@
+"""How a workload is laid out for computing: phases, channels, and the packed filters.
+
+Channels are what a vector holds. A workload with few of them would leave most of each vector empty; there the phases
+of some axes are *folded* into the channels: all phases of a position are computed together, as
+``phases * out_channels`` channels of a convolution whose taps are input positions. A tap that a phase
+does not have is a zero in the packed filters, which costs work and fills the vectors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any
+
+from tvm_conv3dt.phases import Axis
+from tvm_conv3dt.spec import Workload
+
+__all__ = ["PHASES", "Layout"]
+
+PHASES = "phases"
+"""The formulation that folds nothing."""
+
+_AXES = "dhw"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A workload with the number of lanes of a vector and the axes that are folded.
+
+    Attributes
+    ----------
+    workload : Workload
+    lanes : int
+        Channels of one block: the elements of the target's vector.
+    formulation : str
+        ``"phases"``, or ``"fold-"`` and the axes whose phases are folded: ``"fold-dhw"``.
+    """
+
+    workload: Workload
+    lanes: int
+    formulation: str = PHASES
+
+    @cached_property
+    def axes(self) -> tuple[Axis, Axis, Axis]:
+        """Depth, height and width."""
+        return self.workload.phase_axes
+
+    @cached_property
+    def folded(self) -> tuple[bool, bool, bool]:
+        """Which axes are folded."""
+        names = "" if self.formulation == PHASES else self.formulation.removeprefix("fold-")
+        depth, height, width = (name in names for name in _AXES)
+        return depth, height, width
+
+    @cached_property
+    def phases(self) -> tuple[int, ...]:
+        """The phases of each axis that are left as loops."""
+        return tuple(
+            1 if folded else a.phases for a, folded in zip(self.axes, self.folded, strict=True)
+        )
+
+    @cached_property
+    def channels(self) -> int:
+        """Output channels times folded phases."""
+        folded = [a.phases for a, folded in zip(self.axes, self.folded, strict=True) if folded]
+        return prod(folded) * self.workload.out_channels
+
+    @cached_property
+    def blocks(self) -> int:
+        """Vectors that the channels take."""
+        return -(-self.channels // self.lanes)
+
+    @cached_property
+    def taps(self) -> tuple[int, ...]:
+        """Turns of the loop over taps, for each axis."""
+        return tuple(
+            a.folded_taps if folded else a.taps
+            for a, folded in zip(self.axes, self.folded, strict=True)
+        )
+
+    @cached_property
+    def halo(self) -> tuple[tuple[int, int], ...]:
+        """Zeros before and after the input that the taps read, for each axis."""
+        return tuple(
+            a.folded_halo if folded else a.halo
+            for a, folded in zip(self.axes, self.folded, strict=True)
+        )
+
+    @cached_property
+    def padded(self) -> bool:
+        """Whether the input needs zeros around it."""
+        return any(before or after for before, after in self.halo)
+
+    @cached_property
+    def packed_shape(self) -> tuple[int, ...]:
+        """Shape of the packed filters: ``[blocks, td, th, tw, in_channels, lanes]``."""
+        taps = (
+            a.folded_taps if folded else a.kernel
+            for a, folded in zip(self.axes, self.folded, strict=True)
+        )
+        return (self.blocks, *taps, self.workload.in_channels, self.lanes)
+
+    @cached_property
+    def multiplications(self) -> float:
+        """Multiplications of one position, all phases, those by zero filters counted in; mean over phases."""
+        per_axis = (
+            float(a.folded_taps) if folded else a.kernel / a.phases
+            for a, folded in zip(self.axes, self.folded, strict=True)
+        )
+        return prod(per_axis) * self.workload.in_channels
+
+    def channel(self, c: Any) -> tuple[Any, Any, Any, Any]:
+        """Return the phases of depth, height and width (0 where not folded) and the output channel of `c`.
+
+        `c` may be an int or an integer expression of a compiler.
+        """
+        rest, out_channel = c // self.workload.out_channels, c % self.workload.out_channels
+        phases: list[Any] = [0, 0, 0]
+        for index in reversed(range(3)):
+            if self.folded[index]:
+                count = self.axes[index].phases
+                rest, phases[index] = rest // count, rest % count
+        return phases[0], phases[1], phases[2], out_channel
