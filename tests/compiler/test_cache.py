@@ -55,7 +55,7 @@ def test_own_schedule_is_used_and_has_an_entry_of_its_own(small, host, builds):
     sch = default.apply(host)
     sch.annotate(sch.get_sblock("y"), "note", 1)
     other = schedule.Schedule(
-        small, host.name, "tuned", {}, schedule.trace_json(sch.trace), None, {}, {}
+        small, host.name, "tuned", "phases", {}, schedule.trace_json(sch.trace), None, {}, {}
     )
     schedule.write(other, Path("schedules"))
     tuned = cache.bundle_for(small)

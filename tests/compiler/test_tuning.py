@@ -127,11 +127,11 @@ def test_killed_tuning_goes_on_from_its_records(tune, folder, tmp_path):
     command = [sys.executable, "-c", KILLED, str(tmp_path), TINY.id]
     assert subprocess.run(command, check=False).returncode == -9
     kept = records(folder)
-    assert len(kept) == 2
+    assert len(kept) == 3
     with (folder / "database_tuning_record.json").open("a") as file:
         file.write('[0, [[[["GetSBlock", [')  # as if killed in the middle of a line
     (promoted,), reports = tune(4)
-    assert records(folder)[:2] == kept
+    assert records(folder)[:3] == kept
     assert reports[-1].trial == 4
     assert promoted.path.is_file()
 

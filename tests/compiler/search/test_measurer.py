@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -96,7 +97,8 @@ def test_candidate_that_does_not_compile_is_reported(measurer, good, host):
 
 
 def test_candidate_that_crashes_the_process_is_reported(measurer, good, host):
-    outcome = measurer.measure(request(good, host, workload=Ends(7)), 60)
+    deadly = replace(request(good, host), layout=Ends(7))
+    outcome = measurer.measure(deadly, 60)
     assert outcome == Failure("crash", "the measuring process ended with 7")
     assert_next_request_works(measurer, good, host)
 

@@ -80,7 +80,8 @@ class Search:
         earlier = log.runs()
         database = log.database()
         records = list(database.get_all_tuning_records())
-        self.trials = sum(int(run["trials"]) for run in earlier)
+        # A killed run's last batch is in the records only.
+        self.trials = max(sum(int(run["trials"]) for run in earlier), len(records))
         self.best_seconds = min(
             (_median(record.run_secs) for record in records), default=float("inf")
         )
