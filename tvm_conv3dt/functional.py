@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["conv3d_transpose"]
 
+# Keeps the bundles of the last workloads compiled here loaded, so that a loop over a few shapes finds them.
+_COMPILED_KEPT = 64
+_compiled: dict[Workload, Bundle] = {}
+
 
 def conv3d_transpose(
     input: Any,
@@ -127,4 +131,8 @@ def _bundle(workload: Workload) -> Bundle:
                 "load a bundle that holds it, or pip install 'tvm-conv3dt[compiler]'",
             )
         ) from error
-    return load(bundle_for(workload))
+    bundle = load(bundle_for(workload))
+    _compiled[workload] = bundle
+    while len(_compiled) > _COMPILED_KEPT:
+        del _compiled[next(iter(_compiled))]
+    return bundle

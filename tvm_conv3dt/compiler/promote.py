@@ -99,10 +99,10 @@ def promote(
             mend = f"tune it: tvm-conv3dt tune --device {device.name} --workloads {each.name}"
             rule = f"there is no log at {log.path}"
             raise TuningError(describe("promote", "workload", each.name, rule, mend))
-        best = _best(log, top, measurer)
-        result.append(Promotion(each.name, best, schedules_of.write(best, schedules)))
-        if keep is not None:
-            with log.writing():
+        with log.reading():
+            best = _best(log, top, measurer)
+            result.append(Promotion(each.name, best, schedules_of.write(best, schedules)))
+            if keep is not None:
                 log.prune(keep)
     return result
 
@@ -153,12 +153,11 @@ def _top_records(log: TuningLog, top: int) -> list[Any]:
 def _described(
     log: TuningLog, winner: Schedule, times: list[float], default: list[float], threads: int
 ) -> Schedule:
-    """Return the winner with what it measured and where it came from."""
+    """Return the winner with what it measured and where it came from; its source is "default" where that won."""
     q1, middle, q3 = quantiles(times, n=4)
     runs = log.runs()
     return replace(
         winner,
-        source="tuned",
         measurement=Measurement(
             median_ms=round(middle * 1e3, 4),
             q1_ms=round(q1 * 1e3, 4),

@@ -8,6 +8,7 @@ does not know what it was measured on, and answers for any target: so the folder
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,6 +91,21 @@ class TuningLog:
             yield
         finally:
             lock.release()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Keep others from writing while the log is read; one that nobody may write needs no lock.
+
+        Raises
+        ------
+        TuningError
+            If another process writes to it.
+        """
+        if os.access(self.path, os.W_OK):
+            with self.writing():
+                yield
+        else:
+            yield
 
     def database(self) -> ms.database.JSONDatabase:
         """Open the database; a record that a killed process left unfinished is dropped.
