@@ -30,12 +30,6 @@ from tvm_conv3dt.cli import options, output, progress, tables
     help="Prune each log to its N fastest records afterwards.",
 )
 @options.threads
-@click.option(
-    "--keep",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Prune each log to its N fastest records; all are kept otherwise.",
-)
 @options.as_json
 def command(
     device_name: str,
@@ -43,7 +37,6 @@ def command(
     logs: Path,
     schedules: Path,
     top: int,
-    keep: int | None,
     keep: int | None,
     threads: int | None,
     as_json: bool,
@@ -67,7 +60,7 @@ def command(
                 device,
                 logs=logs,
                 schedules=schedules,
-                top=top, keep=keep,
+                top=top,
                 threads=threads,
                 keep=keep,
             )
