@@ -29,7 +29,15 @@ def promotion(folder):
         cpu="a CPU",
     )
     schedule = Schedule(
-        NAMED.workload, "here", "tuned", {"order": "rows"}, [[], []], measured, {}, {}
+        workload=NAMED.workload,
+        device="here",
+        source="tuned",
+        formulation="phases",
+        decisions={"order": "rows"},
+        trace=[[], []],
+        measurement=measured,
+        verification={},
+        origin={},
     )
     return Promotion(NAMED.name, schedule, folder / "here" / "file.json")
 
