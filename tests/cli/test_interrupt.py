@@ -1,6 +1,5 @@
 """Stopping `tune` in the middle, through the real entry point."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -31,9 +30,8 @@ def start(tmp_path):
     return start_tune
 
 
-def trials_of(folder):
-    runs = [json.loads(path.read_text())["runs"] for path in folder.rglob("run.json")]
-    return sum(run["trials"] for log in runs for run in log)
+def records_in(folder):
+    return sum(len(path.read_text().splitlines()) for path in folder.rglob("*_tuning_record.json"))
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])
@@ -46,8 +44,9 @@ def test_stopped_run_goes_on_where_it_was(start, tmp_path, kind):
         assert process.returncode == 130
         assert messages.endswith("stopped\n")
         assert "Traceback" not in messages
-    before = trials_of(tmp_path / "logs")
+    before = records_in(tmp_path / "logs")
     with start(before + 1) as process:
         _, messages = process.communicate(timeout=120)
     assert process.returncode == 0, messages
-    assert trials_of(tmp_path / "logs") == before + 1
+    assert before >= 1
+    assert records_in(tmp_path / "logs") == before + 1
