@@ -16,7 +16,10 @@ from tvm import tirx
 
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["activation_of", "exp", "expm1"]
+__all__ = ["EXPENSIVE", "activation_of", "exp", "expm1"]
+
+EXPENSIVE = ("elu", "sigmoid", "tanh")
+"""Activations that take an exponential, and are not exact on integers."""
 
 _LOG2_E = 1.4426950408889634
 # ln 2 in two parts; products of the first, which has few bits, with k are exact.

@@ -31,6 +31,7 @@ from typing import Any
 
 from tvm import s_tir
 
+from tvm_conv3dt.compiler.activation import EXPENSIVE
 from tvm_conv3dt.compiler.layout import PHASES, Layout
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import Workload
@@ -187,6 +188,11 @@ def apply(
 
     y = sch.get_sblock("y")
     accumulator = sch.get_sblock("accumulator")
+    # Unrolled, an exponential for each vector of the tile is more code than all the rest; and a loop over the
+    # tile would keep the accumulators out of registers, unless it goes over a copy.
+    copied = layout.workload.activation in EXPENSIVE and stores_vectors(layout)
+    if copied:
+        tile = sch.cache_read(y, 0, "local")
     n, qd, rd, qh, rh, qw, rw, cb, v = sch.get_loops(y)
     sch.annotate(y, f"{_MARK}:{layout.formulation}:{order}", 1)
     tile_c = decide("vectors", [vectors])
@@ -210,12 +216,19 @@ def apply(
     task = sch.fuse(*parallel)
     sch.parallel(task)
 
+    if copied:
+        sch.compute_at(tile, middle[-1], preserve_unit_loops=True)
     sch.compute_at(accumulator, middle[-1], preserve_unit_loops=True)
     sch.set_scope(accumulator, 0, "local")
     *_, a_qw, _, a_cb, a_v, jd, jh, jw, ci = sch.get_loops(accumulator)
     sch.reorder(jd, jh, jw, ci, a_qw, a_cb, a_v)
     _register_tile(sch, a_qw, a_cb, a_v)
-    _register_tile(sch, qw_inner, cb_inner, v, vector=stores_vectors(layout))
+    if copied:
+        *_, t_qw, _, t_cb, t_v = sch.get_loops(tile)
+        _register_tile(sch, t_qw, t_cb, t_v)
+        sch.vectorize(v)
+    else:
+        _register_tile(sch, qw_inner, cb_inner, v, vector=stores_vectors(layout))
     initial = sch.decompose_reduction(accumulator, jd)
     *_, i_qw, _, i_cb, i_v = sch.get_loops(initial)
     _register_tile(sch, i_qw, i_cb, i_v)
