@@ -53,6 +53,11 @@ def test_best_peer_is_the_fastest_layout_of_all():
     assert (FIRST.speedup(), FIRST.speedup("fresh")) == (4.0, 2.0)
 
 
+def test_ours_is_shown_with_its_output_reused():
+    slower = layer("a/three", 3, 2)
+    assert slower.best(OURS).output == "reused"
+
+
 def test_layer_without_times_has_no_figures():
     assert LOST.ours() is LOST.best_peer() is LOST.speedup() is LOST.share(CEILINGS) is None
 

@@ -96,12 +96,12 @@ def command(
             found.append(contest.layer(layer.name, layer.workload, layer.workspace_bytes, seconds))
         ceilings, versions = contest.ceilings(), contest.versions
     figures = {
-        "bundle": str(folder),
+        "bundle": folder.name,
         **comparison_report.to_dict(found, ceilings, versions),
     }
     if results is not None:
         write_json(results / "bench.json", figures)
-        title = f"{folder} on {bundle.manifest.device.name}, {ceilings.threads} threads"
+        title = f"{folder.name} on {bundle.manifest.device.name}, {ceilings.threads} threads"
         _write(results, found, ceilings, against, title)
     if as_json:
         output.write_json(figures)

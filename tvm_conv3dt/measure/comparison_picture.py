@@ -75,7 +75,9 @@ def draw_layers(
     axes.axvline(100, color=_INK, linewidth=1.2)
     axes.set_yticks(range(len(comparisons)), [each.name for each in comparisons])
     axes.set_ylim(max(len(comparisons), 1) - 0.4, -0.6)
-    axes.set_xlabel("share of the layer's roofline in %: medians, each framework's best layout")
+    axes.set_xlabel(
+        "share of the layer's roofline in %: medians; ours with out=, each framework's best layout"
+    )
     axes.grid(visible=True, axis="x", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
