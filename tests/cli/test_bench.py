@@ -1,16 +1,30 @@
 """`bench`."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from tvm_conv3dt.measure import ceiling
-from tvm_conv3dt.measure.ceiling import Ceilings
+from tvm_conv3dt.measure import contest, peers
+from tvm_conv3dt.measure.peers import Peer
+
+FAKES = Path(__file__).parents[1] / "measure" / "peers"
+OURS = ["tvm_conv3dt", "tvm_conv3dt"]
 
 
 @pytest.fixture(autouse=True)
-def ceilings(monkeypatch):
-    monkeypatch.setattr(ceiling, "measure", lambda threads: Ceilings(100.0, 10.0, threads or 2))
+def quick(monkeypatch):
+    """A machine whose ceilings need no measuring, and peers that are not frameworks."""
+    monkeypatch.setenv("PYTHONPATH", str(FAKES), prepend=":")
+    monkeypatch.setattr(contest, "_MACHINE", Peer("fake_peer", arguments=("machine",)))
+    monkeypatch.setattr(contest, "_CEILING_SECONDS", 0.001)
+    for name in ("right", "crash", "wrong"):
+        monkeypatch.setitem(peers.PEERS, name, Peer("fake_peer", arguments=(name,)))
 
 
 def test_json_has_times_and_shares(invoke, bundle):
@@ -18,9 +32,12 @@ def test_json_has_times_and_shares(invoke, bundle):
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)
     assert [row["name"] for row in figures["rows"]] == ["small/up", "small/odd"]
-    timing = figures["rows"][0]["timings"]["tvm_conv3dt"]
+    first = figures["rows"][0]
+    assert [each["output"] for each in first["timings"]] == ["reused", "fresh"]
+    timing = first["timings"][0]
     assert 0 < timing["best_ms"] <= timing["median_ms"]
-    assert timing["share"] == pytest.approx(figures["rows"][0]["ceiling_ms"] / timing["median_ms"])
+    assert timing["share"] == pytest.approx(first["ceiling_ms"] / timing["median_ms"])
+    assert first["workspace_bytes"] <= first["workspace_bound"]
 
 
 def test_table_has_one_line_per_layer(invoke, bundle):
@@ -28,27 +45,75 @@ def test_table_has_one_line_per_layer(invoke, bundle):
     assert result.exit_code == 0, result.output
     assert "small/odd" in result.stdout
     assert "small/up" not in result.stdout
-    assert "100 GFLOP/s" in result.stdout
+    assert "share of the roofline" in result.stdout
 
 
-def test_picture_is_a_png(invoke, bundle, tmp_path):
-    pytest.importorskip("matplotlib")
-    picture = tmp_path / "bench.png"
-    result = invoke("bench", bundle, "--seconds", 0.01, "--picture", picture)
+def test_peers_that_fail_end_nothing(invoke, bundle, tmp_path):
+    arguments = ("--seconds", 0.01, "--against", "crash,right,wrong", "-o", tmp_path / "out")
+    result = invoke("bench", bundle, *arguments)
     assert result.exit_code == 0, result.output
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "failed: SIGABRT" in result.stdout
+    assert "failed: wrong" in result.stdout
+    assert "speed-up over the best peer" in result.stdout
+    figures = json.loads((tmp_path / "out" / "bench.json").read_text())
+    for row in figures["rows"]:
+        timed = [each["implementation"] for each in row["timings"]]
+        assert timed == [*OURS, "right", "right"]
+        assert set(row["failures"]) == {"crash", "wrong"}
+    assert "| small/odd |" in (tmp_path / "out" / "bench.md").read_text()
+
+
+def test_pictures_are_written(invoke, bundle, tmp_path):
+    pytest.importorskip("matplotlib")
+    result = invoke("bench", bundle, "--seconds", 0.01, "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    for name in ("layers.png", "roofline.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_unknown_peer_is_wrong_usage(invoke, bundle):
-    result = invoke("bench", bundle, "--peer", "abacus")
+    result = invoke("bench", bundle, "--against", "tensorflow,abacus")
     assert result.exit_code == 2
-    assert "tensorflow" in result.stderr
+    assert "'abacus' is not one of tensorflow, pytorch" in result.stderr
 
 
-@pytest.mark.oracle
-def test_peer_is_timed_beside_it(invoke, bundle):
-    pytest.importorskip("tensorflow")
-    result = invoke("bench", bundle, "--seconds", 0.01, "--peer", "tensorflow", "--json")
+def test_peer_that_is_not_installed_is_told_before_anything_runs(invoke, bundle, monkeypatch):
+    monkeypatch.setitem(peers.PEERS, "absent", Peer("absent", packages=("no_such_package",)))
+    result = invoke("bench", bundle, "--against", "absent")
+    assert result.exit_code == 3
+    assert 'pip install "tvm-conv3dt[peers]"' in result.stderr
+
+
+@pytest.mark.slow
+def test_interruption_ends_every_worker(bundle, tmp_path):
+    note = tmp_path / "pid"
+    program = f"""
+from tvm_conv3dt.cli.app import group
+from tvm_conv3dt.measure import peers
+peers.PEERS["hang"] = peers.Peer("fake_peer", arguments=("hang", {str(note)!r}))
+group(["bench", {str(bundle)!r}, "--against", "hang"])
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        while not (note.exists() and note.read_text()):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, messages = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert messages.endswith("stopped\n")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(note.read_text()), 0)
+
+
+@pytest.mark.peers
+@pytest.mark.slow
+def test_real_peer_is_timed_beside_it(invoke, bundle):
+    pytest.importorskip("torch")
+    result = invoke("bench", bundle, "--seconds", 0.01, "--against", "pytorch", "--json")
     assert result.exit_code == 0, result.output
     for row in json.loads(result.stdout)["rows"]:
-        assert set(row["timings"]) == {"tvm_conv3dt", "tensorflow"}
+        timed = [(each["implementation"], each["layout"]) for each in row["timings"]]
+        assert timed[2:] == [("pytorch", "contiguous"), ("pytorch", "channels_last_3d")]

@@ -13,7 +13,7 @@ from tvm_conv3dt.spec import Workload
 
 WORKLOAD = Workload.make([1, 8, 8, 8, 100], [2, 2, 2, 125, 100], [1, 16, 16, 16, 125], 2)
 assert WORKLOAD.flops == 102_400_000
-CEILINGS = Ceilings(gflops=102.4, copy_gbs=1000.0, threads=2)  # one millisecond
+CEILINGS = Ceilings(102.4, 1000.0, 1000.0, 1000.0, 0, threads=2)  # one millisecond
 
 
 def timing(seconds):
@@ -63,7 +63,8 @@ def test_figure_has_three_digits(value, text):
 
 def test_json_has_all_figures():
     found = json.loads(json.dumps(report.to_dict(ROWS, CEILINGS)))
-    assert found["ceilings"] == {"gflops": 102.4, "copy_gbs": 1000.0, "threads": 2}
+    assert found["ceilings"]["gflops"] == 102.4
+    assert found["ceilings"]["copy_gbs"] == 1000.0
     assert [row["name"] for row in found["rows"]] == ["a/one", "a/two"]
     first = found["rows"][0]
     assert (first["id"], first["limit"]) == (WORKLOAD.id, "compute")

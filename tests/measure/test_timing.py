@@ -5,7 +5,7 @@ import gc
 import pytest
 
 from tvm_conv3dt.measure import timing
-from tvm_conv3dt.measure.timing import Timing, interleave
+from tvm_conv3dt.measure.timing import Timing, interleave, turn
 
 
 class Clock:
@@ -87,3 +87,16 @@ def test_garbage_collection_rests_and_comes_back_after_a_failure(clock):
     with pytest.raises(RuntimeError):
         interleave({"a": fail}, seconds=0)
     assert gc.isenabled()
+
+
+def test_turn_wakes_up_before_it_counts(clock):
+    assert turn(clock.taking("a", 9.0, 1.0), seconds=3) == [1.0, 1.0, 1.0]
+
+
+def test_turn_has_a_sample_however_long_it_takes(clock):
+    assert turn(clock.taking("a", 2.0), seconds=0) == [2.0]
+
+
+def test_turn_calls_a_fast_callable_often_for_one_sample(clock):
+    assert turn(clock.taking("a", 2.0**-12), seconds=0) == [2.0**-12]
+    assert len(clock.calls) == 2 + 5

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from tvm_conv3dt.cli import bundles, options, output, progress, speed
-from tvm_conv3dt.measure import ceiling, peers, picture, report
+from tvm_conv3dt import runtime
+from tvm_conv3dt.cli import bundles, options, output, progress
+from tvm_conv3dt.errors import VerificationError, describe
+from tvm_conv3dt.files import write_atomic, write_json
+from tvm_conv3dt.measure import comparison_picture, comparison_report, peers
+from tvm_conv3dt.measure.ceiling import Ceilings
+from tvm_conv3dt.measure.comparison import OURS, Comparison
+from tvm_conv3dt.measure.contest import Contest
+from tvm_conv3dt.measure.peers import Peer
+
+
+class Peers(click.ParamType[tuple[str, ...]]):
+    """Names of peers, with commas between them."""
+
+    name = "peers"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Split and check the names."""
+        if not isinstance(value, str):
+            return value if isinstance(value, tuple) else ()
+        names = [word.strip() for word in value.split(",")]
+        for name in names:
+            if name not in peers.PEERS:
+                self.fail(f"{name!r} is not one of {', '.join(peers.PEERS)}", param, ctx)
+        return tuple(dict.fromkeys(names))
 
 
 @click.command("bench")
@@ -18,18 +44,23 @@ from tvm_conv3dt.measure import ceiling, peers, picture, report
     type=click.FloatRange(min=0, min_open=True),
     default=2.0,
     show_default=True,
-    help="How long to time each layer, about.",
+    help="How long to time each layer, all implementations together, about.",
 )
 @options.threads
 @click.option(
-    "--peer",
-    "peer_names",
-    type=click.Choice(sorted(peers.PEERS)),
-    multiple=True,
-    help="Time this installed framework in turns with the bundle; may be repeated.",
+    "--against",
+    type=Peers(),
+    default=(),
+    metavar="NAME,...",
+    help=f"Time these installed frameworks in turns with the bundle: {', '.join(peers.PEERS)}.",
 )
 @click.option(
-    "--picture", "picture_file", type=options.FILE, metavar="FILE.png", help="Draw the figures."
+    "-o",
+    "--output",
+    "results",
+    type=options.FOLDER,
+    metavar="DIR",
+    help="Folder for bench.json, bench.md, layers.png and roofline.png.",
 )
 @options.as_json
 def command(
@@ -37,31 +68,70 @@ def command(
     layer_names: tuple[str, ...],
     seconds: float,
     threads: int | None,
-    peer_names: tuple[str, ...],
-    picture_file: Path | None,
+    against: tuple[str, ...],
+    results: Path | None,
     as_json: bool,
 ) -> None:
-    """Time a bundle's layers, beside this machine's own ceilings.
+    """Time a bundle's layers, beside this machine's own ceilings and other frameworks.
 
-    Times are of op(x, out=y): filters are packed before, and the output's memory is reused. A share
-    above 100 % means that the layer's data stayed in the caches.
+    Every implementation has a process of its own, the same threads and the same data, and is timed only after its
+    result was checked; they take turns, and all others sleep meanwhile. The column out= is for op(x, out=y),
+    whose output's memory is reused, and fresh for op(x).
 
     \b
     Example:
-      tvm-conv3dt bench bundle --layer nnunet/up3 --peer tensorflow --picture bench.png
+      tvm-conv3dt bench bundle --against tensorflow,pytorch,onnxruntime,openvino -o results
     """
+    peers.check_installed(against)
     bundle, layers = bundles.load_layers(folder, layer_names, threads)
-    rows = []
-    with progress.steps("measuring", total=len(layers) + 1) as steps:
-        steps.begin("measuring this machine's ceilings")
-        ceilings = ceiling.measure(threads)
+    ours = Peer("tvm_conv3dt.cli.bundle_peer", arguments=(str(folder.resolve()),))
+    chosen = {name: peers.PEERS[name] for name in against}
+    found = []
+    with (
+        progress.steps("timing", total=len(layers)) as steps,
+        Contest(ours, chosen, runtime.get_num_threads()) as contest,
+    ):
         for layer in layers:
             steps.begin(f"timing {layer.name}")
-            rows.append(speed.row(layer, {"tvm_conv3dt": bundle}, seconds, peer_names))
+            found.append(contest.layer(layer.name, layer.workload, layer.workspace_bytes, seconds))
+        ceilings, versions = contest.ceilings(), contest.versions
+    figures = {
+        "bundle": folder.name,
+        **comparison_report.to_dict(found, ceilings, versions),
+    }
+    if results is not None:
+        write_json(results / "bench.json", figures)
+        title = f"{folder.name} on {bundle.manifest.device.name}, {ceilings.threads} threads"
+        _write(results, found, ceilings, against, title)
     if as_json:
-        output.write_json({"bundle": str(folder), **report.to_dict(rows, ceilings)})
+        output.write_json(figures)
     else:
-        output.stdout().print(report.table(rows, ceilings))
-    if picture_file is not None:
-        picture.draw(picture_file, rows, ceilings, f"{folder} on {bundle.manifest.device.name}")
-        output.remark(f"wrote {picture_file}")
+        output.stdout().print(comparison_report.table(found, ceilings, against))
+        for line in comparison_report.remarks(found, ceilings, against):
+            output.write_line(line)
+    _raise_if_failed(found)
+
+
+def _write(
+    results: Path,
+    found: Sequence[Comparison],
+    ceilings: Ceilings,
+    against: Sequence[str],
+    title: str,
+) -> None:
+    text = comparison_report.markdown(found, ceilings, against)
+    write_atomic(results / "bench.md", text)
+    if comparison_picture.available():
+        comparison_picture.draw_layers(results / "layers.png", found, ceilings, against, title)
+        comparison_picture.draw_roofline(results / "roofline.png", found, ceilings, against, title)
+    else:
+        output.remark('no pictures: they need pip install "tvm-conv3dt[plot]"')
+    output.remark(f"wrote {results}")
+
+
+def _raise_if_failed(found: Sequence[Comparison]) -> None:
+    for each in found:
+        if OURS in each.failures:
+            failure = each.failures[OURS]
+            rule = f"{failure.kind}: {failure.message}"
+            raise VerificationError(describe("time", "layer", each.name, rule))

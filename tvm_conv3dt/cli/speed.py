@@ -1,13 +1,12 @@
-"""Times one layer as bundles hold it, in turns with peers."""
+"""Times one layer as bundles hold it, all in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tvm_conv3dt.measure import peers
 from tvm_conv3dt.measure.report import Row
 from tvm_conv3dt.measure.timing import interleave
 from tvm_conv3dt.reference import random_data
@@ -17,9 +16,7 @@ if TYPE_CHECKING:
     from tvm_conv3dt.runtime import Bundle
 
 
-def row(
-    layer: Layer, bundles: Mapping[str, Bundle], seconds: float, peer_names: Sequence[str] = ()
-) -> Row:
+def row(layer: Layer, bundles: Mapping[str, Bundle], seconds: float) -> Row:
     """Time a layer.
 
     Parameters
@@ -30,8 +27,6 @@ def row(
         By the name that their times get.
     seconds
         For all together, about.
-    peer_names
-        Of `peers.PEERS`; timed in turns with the bundles.
     """
     workload = layer.workload
     x, filters, bias = random_data(workload, seed=0)
@@ -40,6 +35,4 @@ def row(
     for name, bundle in bundles.items():
         operator = bundle.operator(layer.name, filters, bias)
         functions[name] = lambda operator=operator: operator(x, out=out)  # type: ignore[misc]
-    for name in peer_names:
-        functions[name] = peers.prepare(name, workload, x, filters, bias)
     return Row(layer.name, workload, interleave(functions, seconds))

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Timing", "interleave"]
+__all__ = ["Timing", "interleave", "turn"]
 
 _SHORTEST_SAMPLE = 1e-3
 """Seconds; faster callables are called several times for one sample, so that the clock does not show."""
@@ -90,9 +90,47 @@ def interleave(
     return {name: Timing.of(samples[name]) for name in names}
 
 
+def turn(function: Callable[[], object], seconds: float) -> list[float]:
+    """Time one callable for a while, as one of several that take turns in processes of their own.
+
+    It is called once to wake its threads and fill the caches, which whoever ran before has taken. Python's
+    garbage collection rests meanwhile.
+
+    Parameters
+    ----------
+    function : callable
+        What to time, without arguments; the results are dropped.
+    seconds : float
+        About how long; there is at least one sample.
+
+    Returns
+    -------
+    list of float
+        Seconds per call, of every sample.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        function()
+        end = time.perf_counter() + seconds
+        first = _sample(function, 1)
+        repeats = _repeats_of(first)
+        samples = [first] if repeats == 1 else [_sample(function, repeats)]
+        while time.perf_counter() < end:
+            samples.append(_sample(function, repeats))
+    finally:
+        if collects:
+            gc.enable()
+    return samples
+
+
 def _repeats(function: Callable[[], object]) -> int:
     function()
-    return max(1, math.ceil(_SHORTEST_SAMPLE / max(_sample(function, 1), 1e-7)))
+    return _repeats_of(_sample(function, 1))
+
+
+def _repeats_of(seconds: float) -> int:
+    return max(1, math.ceil(_SHORTEST_SAMPLE / max(seconds, 1e-7)))
 
 
 def _sample(function: Callable[[], object], repeats: int) -> float:

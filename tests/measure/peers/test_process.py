@@ -1,0 +1,112 @@
+"""The worker process: what it answers, and what becomes of it when the peer goes wrong."""
+
+import os
+
+import numpy as np
+import pytest
+
+from tvm_conv3dt.measure.peers import Peer, process
+from tvm_conv3dt.measure.peers.messages import Failure, Prepare, Prepared, Samples, Turn
+from tvm_conv3dt.measure.peers.problem import Problem
+from tvm_conv3dt.measure.peers.process import Process
+from tvm_conv3dt.reference import reference
+from tvm_conv3dt.spec import Workload
+
+WORKLOAD = Workload.make([1, 2, 3, 2, 4], [3, 3, 3, 2, 4], [1, 4, 6, 4, 2], 2, bias=True)
+
+
+@pytest.fixture
+def request_of(tmp_path):
+    problem = Problem.of(WORKLOAD)
+    expected = tmp_path / "expected.npy"
+    result = reference(WORKLOAD, problem.x, problem.filters, problem.bias)
+    np.save(expected, result.astype(np.float32))
+    return lambda: Prepare(WORKLOAD, str(expected), writes=False)
+
+
+@pytest.fixture
+def start(tmp_path):
+    started = []
+
+    def start_fake(*arguments):
+        fake = Process("fake", Peer("fake_peer", arguments=arguments), 2, tmp_path)
+        started.append(fake)
+        return fake
+
+    yield start_fake
+    for fake in started:
+        fake.close()
+
+
+def test_right_peer_is_timed_in_all_its_layouts(start, request_of):
+    fake = start("right")
+    answer = fake.prepare(request_of())
+    assert answer == Prepared({0: ("plain", "reused"), 1: ("turned", "fresh")}, {})
+    assert fake.version == "1.2"
+    samples = fake.turn(Turn(1, 0.001))
+    assert isinstance(samples, Samples)
+    assert min(samples.seconds) > 0
+
+
+def test_our_own_result_is_written(start, tmp_path):
+    written = tmp_path / "written.npy"
+    answer = start("right").prepare(Prepare(WORKLOAD, str(written), writes=True))
+    assert isinstance(answer, Prepared)
+    problem = Problem.of(WORKLOAD)
+    expected = reference(WORKLOAD, problem.x, problem.filters, problem.bias)
+    np.testing.assert_array_equal(np.load(written), expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("behaviour", ["wrong", "NaN", "shifted", "shape"])
+def test_wrong_result_is_never_timed(start, request_of, behaviour):
+    answer = start(behaviour).prepare(request_of())
+    assert isinstance(answer, Failure)
+    assert answer.kind == "wrong"
+
+
+def test_wrong_layout_leaves_the_other(start, request_of):
+    answer = start("wrong layout").prepare(request_of())
+    assert answer.variants == {0: ("plain", "reused")}
+    assert "differs from ours" in answer.faults["turned"]
+
+
+def test_crash_is_told_with_its_signal_and_last_words(start, request_of):
+    assert start("crash").prepare(request_of()) == Failure("SIGABRT", "the last words")
+
+
+def test_crash_while_timed_is_told(start, request_of):
+    fake = start("crash in a turn")
+    fake.prepare(request_of())
+    assert fake.turn(Turn(0, 0.001)).kind == "SIGSEGV"
+
+
+def test_worker_is_started_again_after_a_crash(start, request_of, tmp_path):
+    fake = start("crash once", str(tmp_path / "crashed"))
+    assert fake.prepare(request_of()).kind == "exit code 7"
+    assert isinstance(fake.prepare(request_of()), Prepared)
+
+
+def test_peer_that_hangs_is_ended(start, request_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "PREPARE_TIMEOUT", 2.0)
+    answer = start("hang", str(tmp_path / "pid")).prepare(request_of())
+    assert answer == Failure("timeout", "no answer within 2 s")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "message"),
+    [("no start", "ImportError: no such framework"), ("refuse", "failed to compute it")],
+)
+def test_error_is_told(start, request_of, behaviour, message):
+    assert start(behaviour).prepare(request_of()) == Failure("error", message)
+
+
+def test_output_of_a_peer_stays_out_of_ours(start, request_of, capfd):
+    start("noisy").prepare(request_of())
+    assert "greeting" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.slow
+def test_peer_whose_threads_never_rest_is_told(start, request_of):
+    assert start("restless").prepare(request_of()).kind == "restless"

@@ -1,0 +1,119 @@
+"""The arithmetic of comparisons, and how they are written."""
+
+import io
+import json
+
+import pytest
+
+from tvm_conv3dt.errors import FileWriteError
+from tvm_conv3dt.measure import comparison_picture, comparison_report
+from tvm_conv3dt.measure.ceiling import Ceilings
+from tvm_conv3dt.measure.comparison import OURS, Comparison, Entry, summary, workspace_bound
+from tvm_conv3dt.measure.peers.messages import Failure
+from tvm_conv3dt.measure.timing import Timing
+from tvm_conv3dt.spec import Workload
+
+WORKLOAD = Workload.make([1, 8, 8, 8, 100], [2, 2, 2, 125, 100], [1, 16, 16, 16, 125], 2)
+CEILINGS = Ceilings(102.4, 1000.0, 1000.0, 1000.0, 0, 2)  # one millisecond
+PEERS = ("pytorch", "tensorflow")
+
+
+def entry(name, milliseconds, layout="NDHWC", output="fresh"):
+    seconds = milliseconds * 1e-3
+    return Entry(name, layout, output, Timing(seconds, seconds, seconds, seconds, 9))
+
+
+def layer(name, ours, fresh, *peers, workspace=0, failures=None):
+    mine = (entry(OURS, ours, output="reused"), entry(OURS, fresh))
+    return Comparison(name, WORKLOAD, workspace, (*mine, *peers), failures or {})
+
+
+FIRST = layer(
+    "a/one",
+    2,
+    4,
+    entry("pytorch", 12, "contiguous"),
+    entry("pytorch", 8, "channels_last_3d"),
+    entry("tensorflow", 9),
+)
+SECOND = layer(
+    "a/two",
+    1,
+    1,
+    entry("pytorch", 1, "contiguous"),
+    workspace=2_000_000,
+    failures={"tensorflow": Failure("SIGABRT", "aborted")},
+)
+LOST = Comparison("a/lost", WORKLOAD, 0, (), {OURS: Failure("wrong", "all of it")})
+
+
+def test_best_peer_is_the_fastest_layout_of_all():
+    assert FIRST.best("pytorch").layout == "channels_last_3d"
+    assert FIRST.best_peer() == FIRST.best("pytorch")
+    assert (FIRST.speedup(), FIRST.speedup("fresh")) == (4.0, 2.0)
+
+
+def test_ours_is_shown_with_its_output_reused():
+    slower = layer("a/three", 3, 2)
+    assert slower.best(OURS).output == "reused"
+
+
+def test_layer_without_times_has_no_figures():
+    assert LOST.ours() is LOST.best_peer() is LOST.speedup() is LOST.share(CEILINGS) is None
+
+
+def test_summary_has_geometric_means_and_the_least():
+    found = summary([FIRST, SECOND, LOST], CEILINGS)
+    assert found.speedup == pytest.approx(2.0)
+    assert found.fresh_speedup == pytest.approx(2**0.5)
+    assert found.least_speedup == ("a/two", 1.0)
+    assert found.share == pytest.approx(0.5**0.5)
+    assert found.over_workspace == ("a/two",)
+
+
+def test_workspace_bound_is_a_megabyte_or_a_twentieth_of_the_output():
+    large = Workload.make([1, 64, 64, 64, 1], [2, 2, 2, 10, 1], [1, 128, 128, 128, 10], 2)
+    assert workspace_bound(WORKLOAD) == 1_000_000
+    assert workspace_bound(large) == 4 * 128**3 * 10 // 20
+
+
+def test_table_and_markdown_have_one_line_per_layer():
+    console = pytest.importorskip("rich.console").Console(file=io.StringIO(), width=160)
+    rows = [FIRST, SECOND, LOST]
+    console.print(comparison_report.table(rows, CEILINGS, PEERS))
+    lines = [line.split() for line in console.file.getvalue().splitlines() if line.strip()]
+    cells = ["2.00", "0%", "4.00", "8.00", "cl", "9.00", "4.00", "51.2", "50%", "0.00"]
+    assert lines[2] == ["a/one", "compute", "1.00", *cells]
+    assert lines[3][6:11] == ["1.00", "failed:", "SIGABRT", "1.00", "102"]
+    assert lines[4][3:5] == ["failed:", "wrong"]
+    text = comparison_report.markdown(rows, CEILINGS, PEERS)
+    first = next(line for line in text.splitlines() if "a/one" in line)
+    assert first.replace("|", " ").split() == lines[2]
+    assert "- a/two, tensorflow failed: SIGABRT: aborted" in text
+
+
+def test_remarks_say_the_means_and_what_outputs_were():
+    text = "\n".join(comparison_report.remarks([FIRST, SECOND], CEILINGS, PEERS))
+    assert "geometric mean: 2.00 with out=, 1.41 with fresh outputs; least 1.00 (a/two" in text
+    assert "5 % of the output: a/two" in text
+    assert "pytorch fresh, tensorflow fresh" in text
+
+
+def test_json_keeps_every_layout_and_failure():
+    found = json.loads(json.dumps(comparison_report.to_dict([FIRST, SECOND], CEILINGS, {})))
+    first, second = found["rows"]
+    layouts = [each["layout"] for each in first["timings"] if each["implementation"] == "pytorch"]
+    assert layouts == ["contiguous", "channels_last_3d"]
+    assert first["timings"][0]["share"] == pytest.approx(0.5)
+    assert second["failures"]["tensorflow"] == {"kind": "SIGABRT", "message": "aborted"}
+    assert found["summary"]["speedup"] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("draw", [comparison_picture.draw_layers, comparison_picture.draw_roofline])
+@pytest.mark.parametrize("rows", [[], [FIRST, SECOND, LOST], [FIRST] * 30], ids=len)
+def test_picture_is_a_png(tmp_path, draw, rows):
+    pytest.importorskip("matplotlib")
+    draw(tmp_path / "picture.png", rows, CEILINGS, PEERS, "title")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(FileWriteError, match="failed to write picture"):
+        draw(tmp_path / "none" / "picture.png", rows, CEILINGS, PEERS)

@@ -1,0 +1,73 @@
+"""Implementations in turns: what is kept of each, whatever the others do."""
+
+from pathlib import Path
+
+import pytest
+
+from tvm_conv3dt.errors import PlatformError
+from tvm_conv3dt.measure import contest
+from tvm_conv3dt.measure.comparison import OURS
+from tvm_conv3dt.measure.contest import Contest
+from tvm_conv3dt.measure.peers import Peer
+from tvm_conv3dt.spec import Workload
+
+WORKLOAD = Workload.make([1, 2, 3, 2, 4], [3, 3, 3, 2, 4], [1, 4, 6, 4, 2], 2)
+
+
+def fake(*arguments):
+    return Peer("fake_peer", arguments=arguments)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "peers"), prepend=":")
+    monkeypatch.setattr(contest, "_MACHINE", fake("machine"))
+    monkeypatch.setattr(contest, "_CEILING_SECONDS", 0.001)
+
+
+def compare(ours=("right",), **peers):
+    table = {name: fake(*words) for name, words in peers.items()}
+    with Contest(fake(*ours), table, 2) as running:
+        return running.layer("a/b", WORKLOAD, 10, 0.01), running.ceilings(), running.versions
+
+
+def test_all_have_a_sample_of_every_round():
+    found, ceilings, versions = compare(peer=("right",))
+    kept = [(each.implementation, each.layout, each.output) for each in found.entries]
+    assert kept == [
+        (name, *variant)
+        for name in (OURS, "peer")
+        for variant in (("plain", "reused"), ("turned", "fresh"))
+    ]
+    assert all(each.timing.count >= contest.ROUNDS for each in found.entries)
+    assert (found.name, found.workspace_bytes, found.failures) == ("a/b", 10, {})
+    assert ceilings.threads == 2
+    assert versions == {OURS: "1.2", "peer": "1.2"}
+
+
+def test_failing_peers_leave_the_others_their_times():
+    found, _, _ = compare(bad=("crash",), odd=("wrong",), late=("crash in a turn",), good=())
+    assert {each.implementation for each in found.entries} == {OURS, "good"}
+    kinds = {name: failure.kind for name, failure in found.failures.items()}
+    assert kinds == {"bad": "SIGABRT", "odd": "wrong", "late": "SIGSEGV"}
+
+
+def test_wrong_layout_is_kept_out_and_told():
+    found, _, _ = compare(peer=("wrong layout",))
+    assert found.best("peer").layout == "plain"
+    assert found.failures["peer turned"].kind == "wrong"
+
+
+def test_nothing_is_compared_with_a_result_that_we_do_not_have():
+    found, _, _ = compare(ours=("refuse",), peer=("right",))
+    assert found.entries == ()
+    assert {name: each.kind for name, each in found.failures.items()} == {
+        OURS: "error",
+        "peer": "not run",
+    }
+
+
+def test_ceilings_that_cannot_be_measured_are_an_error(monkeypatch):
+    monkeypatch.setattr(contest, "_MACHINE", fake("refuse"))
+    with pytest.raises(PlatformError, match="failed to measure ceilings"):
+        compare()

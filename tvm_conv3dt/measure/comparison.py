@@ -1,0 +1,152 @@
+"""One layer's figures beside its peers', and what all layers say together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tvm_conv3dt.measure.ceiling import Ceilings
+from tvm_conv3dt.measure.peers.messages import Failure
+from tvm_conv3dt.measure.timing import Timing
+from tvm_conv3dt.spec import Workload
+
+__all__ = ["OURS", "Comparison", "Entry", "Summary", "summary", "workspace_bound"]
+
+OURS = "tvm_conv3dt"
+"""The bundle's name among the implementations."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One implementation's times in one layout.
+
+    Attributes
+    ----------
+    implementation : str
+        `OURS`, or one of the peers.
+    layout : str
+        How its arrays lie in memory.
+    output : str
+        ``"reused"`` where every call wrote to the same memory, ``"fresh"`` where each allocated its result.
+    timing : Timing
+        Of all its turns.
+    """
+
+    implementation: str
+    layout: str
+    output: str
+    timing: Timing
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One layer, timed.
+
+    Attributes
+    ----------
+    name : str
+        The layer's short name.
+    workload : Workload
+        What was computed.
+    workspace_bytes : int
+        What our kernel takes beside its arguments.
+    entries : tuple of Entry
+        Whatever has times.
+    failures : mapping of str to Failure
+        By implementation: why it has none; or by implementation and layout, where only that one has none.
+    """
+
+    name: str
+    workload: Workload
+    workspace_bytes: int
+    entries: tuple[Entry, ...]
+    failures: Mapping[str, Failure]
+
+    def ours(self, output: str = "reused") -> Timing | None:
+        """Return our times with that output; None where we failed."""
+        found = [entry for entry in self._of(OURS) if entry.output == output]
+        return found[0].timing if found else None
+
+    def best(self, implementation: str) -> Entry | None:
+        """Return an implementation's fastest layout by the median; None where it has no times.
+
+        Of ours it is always the one whose output is reused.
+        """
+        found = self._of(implementation)
+        if implementation == OURS:
+            found = [entry for entry in found if entry.output == "reused"]
+        return min(found, key=_median, default=None)
+
+    def best_peer(self) -> Entry | None:
+        """Return the fastest of all peers' layouts; None where no peer has times."""
+        peers = [entry for entry in self.entries if entry.implementation != OURS]
+        return min(peers, key=_median, default=None)
+
+    def speedup(self, output: str = "reused") -> float | None:
+        """Return the best peer's time by ours with that output; None where either is missing."""
+        ours, peer = self.ours(output), self.best_peer()
+        return None if ours is None or peer is None else peer.timing.median / ours.median
+
+    def share(self, ceilings: Ceilings, output: str = "reused") -> float | None:
+        """Return our speed as a share of the roofline's; None where we have no times."""
+        ours = self.ours(output)
+        return None if ours is None else ceilings.seconds(self.workload) / ours.median
+
+    def _of(self, implementation: str) -> list[Entry]:
+        return [entry for entry in self.entries if entry.implementation == implementation]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What all layers say together; None where no layer has the figure.
+
+    Attributes
+    ----------
+    speedup, fresh_speedup : float or None
+        Geometric means of `Comparison.speedup`, our output's memory reused and fresh.
+    least_speedup : tuple of (str, float) or None
+        The layer where the former is least.
+    share, fresh_share : float or None
+        Geometric means of `Comparison.share`.
+    over_workspace : tuple of str
+        Layers whose workspace is above its bound.
+    """
+
+    speedup: float | None
+    fresh_speedup: float | None
+    least_speedup: tuple[str, float] | None
+    share: float | None
+    fresh_share: float | None
+    over_workspace: tuple[str, ...]
+
+
+def summary(comparisons: Sequence[Comparison], ceilings: Ceilings) -> Summary:
+    """Summarise layers; those that lack a figure do not count in it."""
+    speedups = [(each.name, value) for each in comparisons if (value := each.speedup()) is not None]
+    return Summary(
+        speedup=_geometric_mean(each.speedup() for each in comparisons),
+        fresh_speedup=_geometric_mean(each.speedup("fresh") for each in comparisons),
+        least_speedup=min(speedups, key=lambda pair: pair[1], default=None),
+        share=_geometric_mean(each.share(ceilings) for each in comparisons),
+        fresh_share=_geometric_mean(each.share(ceilings, "fresh") for each in comparisons),
+        over_workspace=tuple(
+            each.name
+            for each in comparisons
+            if each.workspace_bytes > workspace_bound(each.workload)
+        ),
+    )
+
+
+def workspace_bound(workload: Workload) -> int:
+    """Return how many bytes of workspace a kernel should take at most: 1 MB, or 5 % of its output."""
+    return max(1_000_000, math.prod(workload.output_shape) * workload.itemsize // 20)
+
+
+def _geometric_mean(values: Iterable[float | None]) -> float | None:
+    logarithms = [math.log(value) for value in values if value is not None]
+    return math.exp(math.fsum(logarithms) / len(logarithms)) if logarithms else None
+
+
+def _median(entry: Entry) -> float:
+    return entry.timing.median

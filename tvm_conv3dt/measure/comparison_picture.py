@@ -1,0 +1,181 @@
+"""Layers beside their peers as pictures: bars per layer, and all layers under the roofline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from tvm_conv3dt.errors import FileWriteError, describe
+from tvm_conv3dt.measure.ceiling import Ceilings
+from tvm_conv3dt.measure.comparison import OURS, Comparison
+from tvm_conv3dt.measure.report import gflops
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["available", "draw_layers", "draw_roofline"]
+
+# After Okabe and Ito's, which most colour-blind people can tell apart; ours is the darkest.
+_COLOURS = ("#0072b2", "#e69f00", "#e3a0c4", "#3cb98f", "#bdbdbd", "#f0e442", "#e8844a")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_INK = "#333333"
+
+
+def available() -> bool:
+    """Return whether pictures can be drawn: whether matplotlib is installed."""
+    return find_spec("matplotlib") is not None
+
+
+def draw_layers(
+    path: str | os.PathLike[str],
+    comparisons: Sequence[Comparison],
+    ceilings: Ceilings,
+    order: Sequence[str],
+    title: str = "",
+) -> None:
+    """Write a PNG of bars: each implementation's share of every layer's roofline.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to write.
+    comparisons : sequence of Comparison
+        The layers, from top to bottom.
+    ceilings : Ceilings
+        The machine's limits.
+    order : sequence of str
+        The peers.
+    title : str
+        Above the picture.
+
+    Raises
+    ------
+    FileWriteError
+        If the operating system refuses to write the file.
+    """
+    names = [OURS, *order]
+    height = 0.84 / len(names)
+    bars = max(6, len(comparisons) * len(names))
+    canvas, axes = _canvas(9, 1.8 + 0.13 * bars + 0.1 * len(comparisons), title)
+    for index, name in enumerate(names):
+        places, widths = [], []
+        for line, each in enumerate(comparisons):
+            entry = each.best(name)
+            place = line - 0.42 + (index + 0.5) * height
+            if entry is not None:
+                places.append(place)
+                widths.append(100 * ceilings.seconds(each.workload) / entry.timing.median)
+            elif name in each.failures:
+                note = f" failed: {each.failures[name].kind}"
+                axes.text(0, place, note, va="center", fontsize=6, color=_INK)
+        axes.barh(places, widths, height * 0.92, color=_colour(index), label=name)
+    axes.axvline(100, color=_INK, linewidth=1.2)
+    axes.set_yticks(range(len(comparisons)), [each.name for each in comparisons])
+    axes.set_ylim(max(len(comparisons), 1) - 0.4, -0.6)
+    axes.set_xlabel(
+        "share of the layer's roofline in %: medians; ours with out=, each framework's best layout"
+    )
+    axes.grid(visible=True, axis="x", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.legend(
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=len(names),
+        frameon=False,
+        fontsize=9,
+    )
+    _save(canvas, path)
+
+
+def draw_roofline(
+    path: str | os.PathLike[str],
+    comparisons: Sequence[Comparison],
+    ceilings: Ceilings,
+    order: Sequence[str],
+    title: str = "",
+) -> None:
+    """Write a PNG of speed over operations per byte, under the machine's limits.
+
+    Parameters
+    ----------
+    path, comparisons, ceilings, order, title
+        As for `draw_layers`.
+
+    Raises
+    ------
+    FileWriteError
+        If the operating system refuses to write the file.
+    """
+    canvas, axes = _canvas(9, 6, title)
+    intensities = [each.workload.flops / each.workload.bytes for each in comparisons]
+    ridges = [ceilings.gflops / rate for rate in (ceilings.copy_gbs, ceilings.cached_gbs)]
+    low, high = min([*ridges, *intensities]) / 2, max([*ridges, *intensities]) * 2
+    speeds = [ceilings.gflops]
+    for index, name in reversed(list(enumerate([OURS, *order]))):  # ours on top
+        points = [
+            (intensity, gflops(each.workload, entry.timing))
+            for intensity, each in zip(intensities, comparisons, strict=True)
+            if (entry := each.best(name)) is not None
+        ]
+        speeds += [speed for _, speed in points]
+        across, up = [x for x, _ in points], [y for _, y in points]
+        axes.scatter(
+            across,
+            up,
+            s=46 if name == OURS else 26,
+            marker=_MARKERS[index % len(_MARKERS)],
+            color=_colour(index),
+            edgecolors="white",
+            linewidths=0.5,
+            label=name,
+            zorder=3,
+        )
+    for rate, style, what in (
+        (ceilings.copy_gbs, "-", "memory"),
+        (ceilings.cached_gbs, "--", "cache"),
+    ):
+        ridge = ceilings.gflops / rate
+        roof = [low * rate, ceilings.gflops, ceilings.gflops]
+        label = f"{what}: {rate:.0f} GB/s"
+        axes.plot([low, ridge, high], roof, style, color=_INK, linewidth=1.4, label=label)
+    note = f"{ceilings.gflops:.0f} GFLOP/s"
+    place = (high, ceilings.gflops)
+    axes.annotate(note, place, (-4, 4), textcoords="offset points", ha="right", color=_INK)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(low, high)
+    axes.set_ylim(min(speeds) / 2, max(speeds) * 2)
+    axes.set_xlabel("operations per byte: input, filters and output moved once")
+    axes.set_ylabel("GFLOP/s of useful work")
+    axes.grid(visible=True, which="major", color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower right", fontsize=8)
+    _save(canvas, path)
+
+
+def _canvas(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    # A figure of its own, without pyplot: no display is needed, and no global state is left.
+    canvas = Figure(figsize=(width, height), layout="constrained", dpi=120)
+    axes = canvas.subplots()
+    if title:
+        canvas.suptitle(title, color=_INK, fontsize=10)
+    return canvas, axes
+
+
+def _save(canvas: Figure, path: str | os.PathLike[str]) -> None:
+    try:
+        canvas.savefig(os.fspath(path), format="png")
+    except OSError as error:
+        rule = error.strerror or str(error)
+        raise FileWriteError(describe("write", "picture", str(path), rule)) from error
+
+
+def _colour(index: int) -> str:
+    return _COLOURS[index % len(_COLOURS)]

@@ -1,0 +1,196 @@
+"""Layers beside their peers as people and programs read them: a table, Markdown, and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from tvm_conv3dt.measure.ceiling import Ceilings
+from tvm_conv3dt.measure.comparison import OURS, Comparison, summary, workspace_bound
+from tvm_conv3dt.measure.report import figure, gflops
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["markdown", "remarks", "table", "to_dict"]
+
+# How a peer's cell names a layout that is not the only one of its peer.
+_SHORT = {"channels_last_3d": "cl", "contiguous": "cf", "NDHWC": "cl", "NCDHW": "cf"}
+
+
+def table(comparisons: Sequence[Comparison], ceilings: Ceilings, order: Sequence[str]) -> Table:
+    """Return a table to print with rich, one line per layer.
+
+    Parameters
+    ----------
+    comparisons : sequence of Comparison
+        The layers.
+    ceilings : Ceilings
+        What the shares refer to.
+    order : sequence of str
+        The peers, as columns.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    result = Table(box=SIMPLE_HEAD)
+    for heading in _headings(order):
+        left = heading in ("layer", "limit")
+        result.add_column(heading, justify="left" if left else "right", no_wrap=left)
+    for each in comparisons:
+        result.add_row(*_cells(each, ceilings, order))
+    return result
+
+
+def markdown(comparisons: Sequence[Comparison], ceilings: Ceilings, order: Sequence[str]) -> str:
+    """Return the same table and its remarks as Markdown."""
+    headings = _headings(order)
+    rule = ["---" if heading in ("layer", "limit") else "---:" for heading in headings]
+    lines = [headings, rule, *(_cells(each, ceilings, order) for each in comparisons)]
+    rows = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    items = "\n".join(f"- {line}" for line in remarks(comparisons, ceilings, order))
+    return f"{rows}\n\n{items}\n"
+
+
+def remarks(
+    comparisons: Sequence[Comparison], ceilings: Ceilings, order: Sequence[str]
+) -> list[str]:
+    """Return the lines that belong below the table: means, ceilings, what columns mean, failures."""
+    found = summary(comparisons, ceilings)
+    lines = []
+    if found.speedup is not None and found.fresh_speedup is not None and found.least_speedup:
+        name, least = found.least_speedup
+        lines.append(
+            f"speed-up over the best peer, geometric mean: {found.speedup:.2f} with out=, "
+            f"{found.fresh_speedup:.2f} with fresh outputs; least {least:.2f} ({name}, out=)"
+        )
+    if found.share is not None and found.fresh_share is not None:
+        lines.append(
+            f"share of the roofline, geometric mean: {found.share:.3f} with out=, "
+            f"{found.fresh_share:.3f} with fresh outputs"
+        )
+    over = ", ".join(found.over_workspace)
+    lines.append(
+        "workspace above its bound, the larger of 1 MB and 5 % of the output: " + (over or "none")
+    )
+    lines.append(
+        f"ceilings, {ceilings.threads} threads: matrix product {figure(ceilings.gflops)} GFLOP/s, "
+        f"copy {figure(ceilings.copy_gbs)} GB/s, write {figure(ceilings.write_gbs)} GB/s, copy in a "
+        f"cache of {ceilings.cache_bytes / 2**20:.0f} MiB {figure(ceilings.cached_gbs)} GB/s"
+    )
+    lines.append(
+        "times are medians in ms; ± is half the distance of the quartiles; ours are checked against the "
+        "reference, the peers' results against ours"
+    )
+    if order:
+        lines.append(_outputs(comparisons, order))
+    for each in comparisons:
+        lines += [
+            f"{each.name}, {name} failed: {failure.kind}: {failure.message}"
+            for name, failure in each.failures.items()
+        ]
+    return lines
+
+
+def to_dict(
+    comparisons: Sequence[Comparison], ceilings: Ceilings, versions: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return all figures as a JSON object; times in milliseconds."""
+    return {
+        "schema": 1,
+        "versions": dict(versions),
+        "ceilings": asdict(ceilings),
+        "summary": asdict(summary(comparisons, ceilings)),
+        "rows": [_row(each, ceilings) for each in comparisons],
+    }
+
+
+def _row(each: Comparison, ceilings: Ceilings) -> dict[str, Any]:
+    workload, seconds = each.workload, ceilings.seconds(each.workload)
+    return {
+        "name": each.name,
+        "id": workload.id,
+        "flops": workload.flops,
+        "bytes": workload.bytes,
+        "limit": ceilings.limit(workload),
+        "ceiling_ms": seconds * 1e3,
+        "workspace_bytes": each.workspace_bytes,
+        "workspace_bound": workspace_bound(workload),
+        "speedup": each.speedup(),
+        "fresh_speedup": each.speedup("fresh"),
+        "timings": [
+            {
+                "implementation": entry.implementation,
+                "layout": entry.layout,
+                "output": entry.output,
+                "median_ms": entry.timing.median * 1e3,
+                "q1_ms": entry.timing.q1 * 1e3,
+                "q3_ms": entry.timing.q3 * 1e3,
+                "best_ms": entry.timing.best * 1e3,
+                "count": entry.timing.count,
+                "gflops": gflops(workload, entry.timing),
+                "share": seconds / entry.timing.median,
+            }
+            for entry in each.entries
+        ],
+        "failures": {name: asdict(failure) for name, failure in each.failures.items()},
+    }
+
+
+def _headings(order: Sequence[str]) -> list[str]:
+    compared = [*order, "× best"] if order else []
+    return [
+        "layer",
+        "limit",
+        "ceiling",
+        "out=",
+        "±",
+        "fresh",
+        *compared,
+        "GFLOP/s",
+        "of ceiling",
+        "workspace MB",
+    ]
+
+
+def _cells(each: Comparison, ceilings: Ceilings, order: Sequence[str]) -> list[str]:
+    workload, ours, fresh = each.workload, each.ours(), each.ours("fresh")
+    share, speedup = each.share(ceilings), each.speedup()
+    failed = f"failed: {each.failures[OURS].kind}" if OURS in each.failures else ""
+    compared = [_peer(each, name) for name in order]
+    if order:
+        compared.append("" if speedup is None else f"{speedup:.2f}")
+    return [
+        each.name,
+        ceilings.limit(workload),
+        figure(ceilings.seconds(workload) * 1e3),
+        failed if ours is None else figure(ours.median * 1e3),
+        "" if ours is None else f"{ours.spread / 2:.0%}",
+        "" if fresh is None else figure(fresh.median * 1e3),
+        *compared,
+        "" if ours is None else figure(gflops(workload, ours)),
+        "" if share is None else f"{share:.0%}",
+        f"{each.workspace_bytes / 1e6:.2f}",
+    ]
+
+
+def _peer(each: Comparison, name: str) -> str:
+    if name in each.failures:
+        return f"failed: {each.failures[name].kind}"
+    best = each.best(name)
+    if best is None:
+        return ""
+    several = sum(entry.implementation == name for entry in each.entries) > 1
+    layout = f" {_SHORT.get(best.layout, best.layout)}" if several else ""
+    return f"{figure(best.timing.median * 1e3)}{layout}"
+
+
+def _outputs(comparisons: Sequence[Comparison], order: Sequence[str]) -> str:
+    """Say what the peers do with their outputs' memory, and what the layouts' short names mean."""
+    found = {entry.implementation: entry.output for each in comparisons for entry in each.entries}
+    outputs = ", ".join(f"{name} {found[name]}" for name in order if name in found)
+    return (
+        f"peers' outputs: {outputs or 'none'}; cl and cf: its faster layout was channels last "
+        "(NDHWC, channels_last_3d) or channels first (NCDHW, contiguous)"
+    )

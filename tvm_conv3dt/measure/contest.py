@@ -1,0 +1,184 @@
+"""Times implementations in processes of their own, in turns: one works while all others sleep."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from tvm_conv3dt.errors import PlatformError, describe
+from tvm_conv3dt.measure.ceiling import Ceilings
+from tvm_conv3dt.measure.comparison import OURS, Comparison, Entry
+from tvm_conv3dt.measure.peers import Peer
+from tvm_conv3dt.measure.peers.messages import Failure, Prepare, Prepared, Turn
+from tvm_conv3dt.measure.peers.process import Process
+from tvm_conv3dt.measure.timing import Timing
+from tvm_conv3dt.spec import Workload
+
+__all__ = ["Contest"]
+
+# In how many rounds a layer's time is spent: every implementation has one turn in each.
+ROUNDS = 7
+
+# Seconds for each of the machine's ceilings after every layer.
+_CEILING_SECONDS = 0.1
+
+_MACHINE = Peer("tvm_conv3dt.measure.peers.machine")
+
+_Key = tuple[str, int]  # implementation, place of the variant
+
+
+class Contest:
+    """Our bundle, its peers and the machine, each in a process; a context manager.
+
+    Parameters
+    ----------
+    ours : Peer
+        Must be right by itself: the peers' results are compared with its results.
+    peers : mapping of str to Peer
+        By name.
+    threads : int
+        How many each of them, and the machine's ceilings, may use.
+    """
+
+    def __init__(self, ours: Peer, peers: Mapping[str, Peer], threads: int) -> None:
+        self._threads = threads
+        self._implementations = {OURS: ours, **peers}
+        self._processes: dict[str, Process] = {}
+        self._machine_variants: Mapping[int, tuple[str, str]] = {}
+        self._machine_samples: defaultdict[str, list[float]] = defaultdict(list)
+        self._work: dict[str, int] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Contest:
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="conv3dt-")))
+        self._expected = folder / "expected.npy"
+        for name, peer in {**self._implementations, "machine": _MACHINE}.items():
+            process = Process(name, peer, self._threads, folder)
+            self._processes[name] = self._stack.enter_context(process)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of the frameworks that have been started, by implementation."""
+        return {
+            name: self._processes[name].version
+            for name in self._implementations
+            if self._processes[name].version
+        }
+
+    def layer(
+        self, name: str, workload: Workload, workspace_bytes: int, seconds: float
+    ) -> Comparison:
+        """Check and time one layer, then the machine's ceilings for a moment.
+
+        Parameters
+        ----------
+        name : str
+            The layer's short name.
+        workload : Workload
+            What to compute.
+        workspace_bytes : int
+            Of our kernel.
+        seconds : float
+            How long to time, all implementations together, about.
+
+        Returns
+        -------
+        Comparison
+            With a failure for every implementation that was wrong, crashed or hung; none is raised.
+        """
+        variants, failures = self._prepare(workload)
+        samples = self._rounds(variants, failures, seconds)
+        self._time_machine(workload)
+        entries = tuple(
+            Entry(key[0], *variants[key], Timing.of(samples[key]))
+            for key in variants
+            if key[0] not in failures
+        )
+        return Comparison(name, workload, workspace_bytes, entries, failures)
+
+    def ceilings(self) -> Ceilings:
+        """Return the machine's ceilings, by the medians of all moments; at least one layer comes before.
+
+        Raises
+        ------
+        PlatformError
+            If they could not be measured.
+        """
+        timings = {name: Timing.of(found) for name, found in self._machine_samples.items()}
+        return Ceilings.of(timings, self._work, self._threads)
+
+    def _prepare(
+        self, workload: Workload
+    ) -> tuple[dict[_Key, tuple[str, str]], dict[str, Failure]]:
+        variants: dict[_Key, tuple[str, str]] = {}
+        failures: dict[str, Failure] = {}
+        for name in self._implementations:
+            if OURS in failures:
+                failures[name] = Failure("not run", "there is no result of ours to compare with")
+                continue
+            request = Prepare(workload, str(self._expected), writes=name == OURS)
+            answer = self._processes[name].prepare(request)
+            if isinstance(answer, Failure):
+                failures[name] = answer
+            else:
+                variants.update(((name, place), each) for place, each in answer.variants.items())
+                for layout, fault in answer.faults.items():
+                    failures[f"{name} {layout}"] = Failure("wrong", fault)
+        self._expected.unlink(missing_ok=True)
+        return variants, failures
+
+    def _rounds(
+        self,
+        variants: Mapping[_Key, tuple[str, str]],
+        failures: dict[str, Failure],
+        seconds: float,
+    ) -> Mapping[_Key, list[float]]:
+        samples: defaultdict[_Key, list[float]] = defaultdict(list)
+        keys = list(variants)
+        for number in range(ROUNDS):
+            turn = number % max(1, len(keys))
+            for name, place in keys[turn:] + keys[:turn]:
+                if name in failures:
+                    continue
+                request = Turn(place, seconds / ROUNDS / len(keys))
+                answer = self._processes[name].turn(request)
+                if isinstance(answer, Failure):
+                    failures[name] = answer
+                else:
+                    samples[name, place] += answer.seconds
+        return samples
+
+    def _time_machine(self, workload: Workload) -> None:
+        process = self._processes["machine"]
+        if not self._machine_variants:
+            answer = process.prepare(Prepare(workload, str(self._expected), writes=False))
+            if not isinstance(answer, Prepared):
+                raise _unmeasured(answer)
+            self._machine_variants = answer.variants
+        for place, (label, _) in self._machine_variants.items():
+            name, work = label.split(":")
+            found = process.turn(Turn(place, _CEILING_SECONDS))
+            if isinstance(found, Failure):
+                raise _unmeasured(found)
+            self._work[name] = int(work)
+            self._machine_samples[name] += found.seconds
+
+
+def _unmeasured(failure: Failure) -> PlatformError:
+    value = "NumPy's matrix product and copies"
+    return PlatformError(
+        describe("measure", "ceilings", value, f"{failure.kind}: {failure.message}")
+    )

@@ -1,0 +1,72 @@
+"""Frameworks that compute the same, to be timed beside a bundle where they are installed.
+
+Each is one module here, listed in `PEERS`, and runs in a process of its own (`worker`). A peer's module
+imports its framework at its top, so nothing but that process imports it, and has one function::
+
+    start(threads, *arguments) -> Started
+
+which sets the number of threads through the framework's own interface.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from tvm_conv3dt.errors import PlatformError, describe
+
+__all__ = ["PEERS", "Peer", "check_installed"]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Where an implementation is.
+
+    Attributes
+    ----------
+    module : str
+        With the function `start`.
+    packages : tuple of str
+        What it imports, beside this package's own dependencies.
+    arguments : tuple of str
+        For `start`, after the number of threads.
+    """
+
+    module: str
+    packages: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+
+
+def _framework(name: str, *packages: str) -> Peer:
+    return Peer(f"{__name__}.{name}", packages)
+
+
+PEERS: dict[str, Peer] = {
+    "tensorflow": _framework("tensorflow", "tensorflow"),
+    "pytorch": _framework("pytorch", "torch"),
+    "onnxruntime": _framework("onnxruntime", "onnxruntime", "onnx"),
+    "openvino": _framework("openvino", "openvino", "onnx"),
+}
+"""What can be timed beside a bundle, by the name that ``bench --against`` takes."""
+
+
+def check_installed(names: Iterable[str]) -> None:
+    """Refuse peers that are not installed.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Of `PEERS`.
+
+    Raises
+    ------
+    PlatformError
+        If a package that a peer imports is missing.
+    """
+    for name in names:
+        for package in PEERS[name].packages:
+            if find_spec(package) is None:
+                rule = f"the package {package} is not installed"
+                mend = 'pip install "tvm-conv3dt[peers]", or leave it out'
+                raise PlatformError(describe("time", "peer", name, rule, mend))

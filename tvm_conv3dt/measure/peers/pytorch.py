@@ -1,0 +1,77 @@
+"""PyTorch: `conv_transpose3d` in inference mode, in both memory formats.
+
+Its `padding` cuts as much off the end as off the beginning, and `output_padding` gives some of it back. Where
+TensorFlow's rule cuts more off the end, the result is a slice of a slightly larger one: a view, no copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from tvm_conv3dt.measure.peers.problem import Problem, Started, Variant
+from tvm_conv3dt.spec import Workload
+
+__all__ = ["start"]
+
+
+def start(threads: int) -> Started:
+    """Set the threads."""
+    torch.set_num_threads(threads)
+    torch.set_num_interop_threads(1)
+    return Started(str(torch.__version__), _prepare)
+
+
+def _prepare(problem: Problem) -> Sequence[Variant]:
+    formats = {"contiguous": torch.contiguous_format, "channels_last_3d": torch.channels_last_3d}
+    return [
+        Variant(
+            name,
+            "fresh",
+            _layer(problem, memory_format),
+            lambda y: problem.from_channels_first(y.numpy()),
+        )
+        for name, memory_format in formats.items()
+    ]
+
+
+def _layer(problem: Problem, memory_format: Any) -> Callable[[], Any]:
+    workload = problem.workload
+
+    def tensor(array: Any) -> Any:
+        return torch.from_numpy(array).contiguous(memory_format=memory_format)
+
+    x, filters = tensor(problem.channels_first), tensor(problem.filters_by_channels)
+    bias = None if problem.bias is None else torch.from_numpy(problem.bias)
+    before, after = workload.pad_before, problem.pad_after
+    extra = tuple(max(0, b - a) for b, a in zip(before, after, strict=True))
+    sliced = any(a > b for b, a in zip(before, after, strict=True))
+    depth, height, width = workload.output_spatial
+    activate = _activation(workload)
+
+    def run() -> Any:
+        with torch.inference_mode():
+            y = functional.conv_transpose3d(
+                x, filters, bias, workload.strides, before, extra, 1, workload.dilations
+            )
+            y = activate(y)
+            return y[:, :, :depth, :height, :width] if sliced else y
+
+    return run
+
+
+def _activation(workload: Workload) -> Callable[[Any], Any]:
+    alpha = workload.alpha or 0.0
+    # In place: the convolution's result is nobody else's.
+    activations: dict[str | None, Callable[[Any], Any]] = {
+        "relu": functional.relu_,
+        "leaky_relu": lambda y: functional.leaky_relu_(y, alpha),
+        "elu": lambda y: functional.elu_(y, alpha),
+        "sigmoid": torch.sigmoid_,
+        "tanh": torch.tanh_,
+        None: lambda y: y,
+    }
+    return activations[workload.activation]

@@ -1,0 +1,135 @@
+"""An implementation's process: ``python -m tvm_conv3dt.measure.peers.worker DESCRIPTOR MODULE THREADS ARGUMENT ...``.
+
+Answers `Prepare` and `Turn` until the connection ends. Between them it sleeps: an answer is sent when the
+framework's threads have come to rest, so that they take nothing from whoever is timed next.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from tvm_conv3dt.errors import Conv3dtError
+from tvm_conv3dt.measure import timing
+from tvm_conv3dt.measure.peers.messages import Failure, Prepare, Prepared, Ready, Samples, Turn
+from tvm_conv3dt.measure.peers.problem import Array, Problem, Started, Variant
+
+__all__ = ["main"]
+
+# Largest error as a share of the largest result, in roundings of its type: any order of summation stays
+# far below, and a result shifted by one position far above.
+_ROUNDINGS = 1024
+
+# Thread pools spin for a while after their work, most for some milliseconds.
+_REST_TIMEOUT = 5.0
+_REST_LOOK = 0.01
+
+
+def main() -> None:
+    """Answer requests until the connection ends."""
+    descriptor, module, threads, *arguments = sys.argv[1:]
+    connection: Connection[Any, Any] = Connection(int(descriptor))
+    try:
+        started: Started = import_module(module).start(int(threads), *arguments)
+    except Exception as error:
+        connection.send(_failure(error))
+        return
+    connection.send(Ready(started.version))
+    variants: Sequence[Variant] = ()
+    while True:
+        try:
+            request: Prepare | Turn = connection.recv()
+        except EOFError:
+            return
+        answer: Prepared | Samples | Failure
+        try:
+            if isinstance(request, Turn):
+                answer = _turn(variants[request.variant], request)
+            else:
+                variants = ()  # its memory is free before the next layer needs it
+                variants = started.prepare(Problem.of(request.workload))
+                answer = _checked(variants, request)
+        except Exception as error:
+            answer = _failure(error)
+        connection.send(answer)
+
+
+def _turn(variant: Variant, request: Turn) -> Samples | Failure:
+    samples = timing.turn(variant.run, request.seconds)
+    return Samples(tuple(samples)) if _rest() else _restless()
+
+
+def _checked(variants: Sequence[Variant], request: Prepare) -> Prepared | Failure:
+    right: dict[int, tuple[str, str]] = {}
+    faults: dict[str, str] = {}
+    for place, variant in enumerate(variants):
+        fault = ""
+        if variant.array is not None:
+            y = variant.array(variant.run())
+            if request.writes and not right:
+                np.save(request.expected, y)
+            fault = _compare(y, np.load(request.expected, mmap_mode="r"))
+        if fault:
+            faults[variant.layout] = fault
+        else:
+            right[place] = (variant.layout, variant.output)
+    if not right:
+        return Failure("wrong", "; ".join(f"{name}: {fault}" for name, fault in faults.items()))
+    return Prepared(right, faults) if _rest() else _restless()
+
+
+def _compare(y: Array, expected: Array) -> str:
+    """Return what is wrong with a result; nothing where it is right."""
+    if y.shape != expected.shape or y.dtype != expected.dtype:
+        return (
+            f"{y.dtype} of shape {list(y.shape)} instead of "
+            f"{expected.dtype} of shape {list(expected.shape)}"
+        )
+    error = largest = 0.0
+    # Slice by slice: the differences of all at once would be another volume or two.
+    for place in np.ndindex(y.shape[:2]):
+        ours = np.asarray(expected[place], np.float64)
+        difference = float(np.max(np.abs(y[place] - ours), initial=0.0))
+        # A maximum that NaN takes part in is NaN, and Python's `max` would lose it.
+        error = difference if not difference <= error else error
+        largest = max(largest, float(np.max(np.abs(ours), initial=0.0)))
+    epsilon = float(np.finfo(expected.dtype).eps)
+    if error <= _ROUNDINGS * epsilon * largest:
+        return ""
+    return f"it differs from ours by up to {error:.3g}, where the largest result is {largest:.3g}"
+
+
+def _rest() -> bool:
+    """Wait until no thread of this process works; return whether that came to be."""
+    end = time.monotonic() + _REST_TIMEOUT
+    while time.monotonic() < end:
+        used = time.process_time()  # of all threads
+        time.sleep(_REST_LOOK)
+        if time.process_time() - used < _REST_LOOK / 5:
+            return True
+    return False
+
+
+def _restless() -> Failure:
+    return Failure("restless", f"its threads still worked {_REST_TIMEOUT:g} s after the call")
+
+
+def _failure(error: Exception) -> Failure:
+    text = " ".join(str(error).split())
+    if isinstance(error, Conv3dtError):
+        return Failure("error", text)
+    if (
+        len(text) > 300
+    ):  # frameworks put their own call stacks in messages, and the cause at the end
+        text = f"{text[:80]} … {text[-200:]}"
+    return Failure("error", f"{type(error).__name__}: {text}")
+
+
+if __name__ == "__main__":
+    main()
