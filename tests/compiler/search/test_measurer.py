@@ -111,7 +111,7 @@ def test_candidate_that_hangs_is_reported(measurer, good, host):
 
 def test_interruption_leaves_no_answer_to_the_next_request(measurer, good, host, monkeypatch):
     measurer.measure(request(good, host), 60)
-    connection = measurer._connection
+    connection = measurer._worker._connection
 
     class Interrupted:
         def __getattr__(self, name):
@@ -120,7 +120,7 @@ def test_interruption_leaves_no_answer_to_the_next_request(measurer, good, host,
         def poll(self, timeout):
             raise KeyboardInterrupt
 
-    measurer._connection = Interrupted()
+    measurer._worker._connection = Interrupted()
     with pytest.raises(KeyboardInterrupt):
         measurer.measure(request(good, host, seconds=1e9), 60)
     assert_next_request_works(measurer, good, host)
@@ -129,7 +129,7 @@ def test_interruption_leaves_no_answer_to_the_next_request(measurer, good, host,
 def test_closed_measurer_leaves_no_process(good, host):
     with Measurer(threads=1) as own:
         own.measure(request(good, host), 60)
-        process = own._process
+        process = own._worker._process
     assert process.poll() is not None
 
 

@@ -234,12 +234,17 @@ def apply(
     _register_tile(sch, i_qw, i_cb, i_v)
 
     if layout.padded:
-        padded = sch.get_sblock("padded")
-        if order == "filters":
-            sch.parallel(sch.fuse(*sch.get_loops(padded)[:-2]))
-        else:
-            sch.compute_at(padded, task, preserve_unit_loops=True)
-        sch.vectorize(sch.split(sch.get_loops(padded)[-1], [None, layout.lanes])[1])
+        _pad(sch, layout, None if order == "filters" else task)
+
+
+def _pad(sch: s_tir.Schedule, layout: Layout, task: Any) -> None:
+    """Pad the input of each task in the task, or the whole input, once, where `task` is None."""
+    padded = sch.get_sblock("padded")
+    if task is None:
+        sch.parallel(sch.fuse(*sch.get_loops(padded)[:-2]))
+    else:
+        sch.compute_at(padded, task, preserve_unit_loops=True)
+    sch.vectorize(sch.split(sch.get_loops(padded)[-1], [None, layout.lanes])[1])
 
 
 def _register_tile(

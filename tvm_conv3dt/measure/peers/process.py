@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import tvm_conv3dt
 from tvm_conv3dt.measure.peers import Peer
 from tvm_conv3dt.measure.peers.messages import Failure, Prepare, Prepared, Ready, Samples, Turn
+from tvm_conv3dt.worker_process import WorkerLostError, WorkerProcess, WorkerTimeoutError
 
 __all__ = ["Process"]
 
@@ -63,8 +58,7 @@ class Process:
         self._peer = peer
         self._threads = threads
         self._log = folder / f"{name}.log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._connection: Connection[Any, Any] | None = None
+        self._worker: WorkerProcess | None = None
 
     def __enter__(self) -> Process:
         return self
@@ -79,7 +73,7 @@ class Process:
 
     def prepare(self, request: Prepare) -> Prepared | Failure:
         """Get a layer ready and checked."""
-        failure = self._start() if self._connection is None else None
+        failure = self._start() if self._worker is None else None
         if failure is not None:
             return failure
         answer: Prepared | Failure = self._ask(request, PREPARE_TIMEOUT)
@@ -92,74 +86,49 @@ class Process:
 
     def close(self) -> None:
         """End the worker."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
 
     def _start(self) -> Failure | None:
-        ours, theirs = Pipe()
-        self._connection = ours
-        # The worker finds this package where we found it, also where it is not installed.
-        path = [str(Path(tvm_conv3dt.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         environment = {
-            **os.environ,
             **dict.fromkeys(_THREAD_VARIABLES, str(self._threads)),
-            "PYTHONPATH": os.pathsep.join(filter(None, path)),
             "TF_CPP_MIN_LOG_LEVEL": "2",  # TensorFlow's greetings are no news
         }
-        words = [str(theirs.fileno()), self._peer.module, str(self._threads)]
-        with theirs, self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", _WORKER, *words, *self._peer.arguments],
-                env=environment,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                # An interruption is ours to handle: the worker ends with `close`.
-                start_new_session=True,
-            )
-        answer: Ready | Failure = self._receive(START_TIMEOUT)
+        arguments = [self._peer.module, str(self._threads), *self._peer.arguments]
+        with self._log.open("wb") as log:
+            self._worker = WorkerProcess(_WORKER, arguments, environment, log)
+        answer: Ready | Failure = self._ask(None, START_TIMEOUT)
         if isinstance(answer, Failure):
             self.close()
             return answer
         self.version = answer.version
         return None
 
-    def _ask(self, request: Prepare | Turn, timeout: float) -> Any:
-        assert self._connection is not None, "prepare comes first"
+    def _ask(self, request: Prepare | Turn | None, timeout: float) -> Any:
+        """Ask the worker, or with None wait for its first message; a worker that failed is gone."""
+        worker = self._worker
+        assert worker is not None, "prepare comes first"
         try:
-            self._connection.send(request)
-        except OSError:
-            return self._lost()
-        return self._receive(timeout)
-
-    def _receive(self, timeout: float) -> Any:
-        assert self._connection is not None
-        try:
-            if self._connection.poll(timeout):
-                return self._connection.recv()
-        except (EOFError, OSError):
-            return self._lost()
+            return worker.receive(timeout) if request is None else worker.ask(request, timeout)
+        except WorkerTimeoutError as error:
+            self._worker = None
+            return Failure("timeout", str(error))
+        except WorkerLostError as error:
+            self._worker = None
+            return Failure(_kind(error.code), self._last_words())
         except BaseException:
-            # Interrupted with an answer under way: the connection cannot be used again.
-            self.close()
+            self._worker = None
             raise
-        self.close()
-        return Failure("timeout", f"no answer within {timeout:.0f} s")
 
-    def _lost(self) -> Failure:
-        assert self._process is not None
-        code = self._process.wait()
-        self.close()
-        try:
-            kind = signal.Signals(-code).name
-        except ValueError:
-            kind = f"exit code {code}"
+    def _last_words(self) -> str:
         lines = self._log.read_text(encoding="utf-8", errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return Failure(kind, last[:500] or "its process ended without a message")
+        return last[:500] or "its process ended without a message"
+
+
+def _kind(code: int) -> str:
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"exit code {code}"

@@ -1,0 +1,55 @@
+"""Is a worker that ends, hangs or cannot start told apart, and is it gone afterwards?"""
+
+import sys
+
+import pytest
+
+from tvm_conv3dt.worker_process import WorkerLostError, WorkerProcess, WorkerTimeoutError
+
+ECHO = """
+import sys
+from multiprocessing.connection import Connection
+with Connection(int(sys.argv[1])) as connection:
+    while True:
+        request = connection.recv()
+        if isinstance(request, int):
+            sys.exit(request)
+        if request != "be silent":
+            connection.send((request, sys.argv[2:]))
+"""
+
+
+@pytest.fixture
+def worker(tmp_path):
+    (tmp_path / "echo_worker.py").write_text(ECHO)
+    started = WorkerProcess("echo_worker", ["a", "b"], {"PYTHONPATH": str(tmp_path)})
+    yield started
+    started.close()
+
+
+def test_answer_comes_back(worker):
+    assert worker.ask("hello", 60) == ("hello", ["a", "b"])
+
+
+def test_worker_that_ends_is_told_with_its_code(worker):
+    with pytest.raises(WorkerLostError) as caught:
+        worker.ask(7, 60)
+    assert caught.value.code == 7
+
+
+def test_worker_that_hangs_is_ended(worker):
+    worker.ask("hello", 60)
+    with pytest.raises(WorkerTimeoutError, match="no answer within 1 s"):
+        worker.ask("be silent", 1)
+    assert worker._process.poll() is not None
+
+
+def test_closed_worker_is_gone(worker):
+    worker.close()
+    assert worker._process.poll() is not None
+
+
+def test_program_that_is_absent_cannot_be_started(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/absent")
+    with pytest.raises(OSError, match="absent"):
+        WorkerProcess("echo_worker", [])

@@ -1,0 +1,126 @@
+"""A Python process of this package's that answers requests: it may crash or hang without harm to who asks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import IO, Any
+
+import tvm_conv3dt
+
+__all__ = ["WorkerLostError", "WorkerProcess", "WorkerTimeoutError"]
+
+
+class WorkerLostError(Exception):
+    """The process ended; `code` is what it ended with, negative for a signal."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"it ended with {code}")
+        self.code = code
+
+
+class WorkerTimeoutError(Exception):
+    """The process did not answer in time, and was ended."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no answer within {seconds:.0f} s")
+
+
+class WorkerProcess:
+    """A process that runs ``python -m MODULE DESCRIPTOR *ARGUMENTS`` and talks over the descriptor.
+
+    After an error, and after an interruption with an answer under way, the process has ended.
+
+    Parameters
+    ----------
+    module : str
+        What it runs.
+    arguments : sequence of str
+        Its arguments after the connection's file descriptor.
+    environment : mapping of str to str
+        Variables beside this process's own.
+    output : file, optional
+        Takes the standard output and error; by default they are shared with this process.
+
+    Raises
+    ------
+    OSError
+        If it cannot be started.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        output: IO[bytes] | None = None,
+    ) -> None:
+        self._connection: Connection[Any, Any]
+        self._connection, theirs = Pipe()
+        # The worker finds this package where we found it, also where it is not installed.
+        path = [str(Path(tvm_conv3dt.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        variables = {"PYTHONPATH": os.pathsep.join(filter(None, path)), **(environment or {})}
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, str(theirs.fileno()), *arguments],
+                env={**os.environ, **variables},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                # Who asks decides what an interruption means.
+                start_new_session=True,
+            )
+        except OSError:
+            self._connection.close()
+            raise
+        finally:
+            theirs.close()
+
+    def ask(self, request: object, timeout: float) -> Any:
+        """Send a request and return the answer.
+
+        Raises
+        ------
+        WorkerLostError
+            If the process ends instead.
+        WorkerTimeoutError
+            If there is no answer within `timeout` seconds.
+        """
+        try:
+            self._connection.send(request)
+        except OSError:
+            raise self._lost() from None
+        except BaseException:
+            self.close()
+            raise
+        return self.receive(timeout)
+
+    def receive(self, timeout: float) -> Any:
+        """Return the next answer; raises as `ask`."""
+        try:
+            if self._connection.poll(timeout):
+                return self._connection.recv()
+        except (EOFError, OSError):
+            raise self._lost() from None
+        except BaseException:
+            self.close()
+            raise
+        self.close()
+        raise WorkerTimeoutError(timeout)
+
+    def close(self) -> None:
+        """End the process."""
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _lost(self) -> WorkerLostError:
+        code = self._process.wait()
+        self._connection.close()
+        return WorkerLostError(code)
