@@ -16,6 +16,7 @@ from tvm_conv3dt.measure.ceiling import Ceilings
 from tvm_conv3dt.measure.comparison import OURS, Comparison
 from tvm_conv3dt.measure.contest import Contest
 from tvm_conv3dt.measure.peers import Peer
+from tvm_conv3dt.runtime.library import check_content
 
 
 class Peers(click.ParamType[tuple[str, ...]]):
@@ -84,6 +85,9 @@ def command(
     """
     peers.check_installed(against)
     bundle, layers = bundles.load_layers(folder, layer_names, threads)
+    for layer in layers:
+        # A damaged file is the environment's fault, and not a layer that failed in its process.
+        check_content(folder, layer.library)
     ours = Peer("tvm_conv3dt.cli.bundle_peer", arguments=(str(folder.resolve()),))
     chosen = {name: peers.PEERS[name] for name in against}
     found = []
