@@ -73,6 +73,7 @@ class Search:
     best_seconds: float = float("inf")
     trials: int = 0
     failures: Counter[str] = field(default_factory=Counter)
+    _stored: dict[str, ms.database.Workload] = field(default_factory=dict)  # by formulation
 
     def run(self) -> None:
         """Search until the trials or the time are used up; resumes what the log holds."""
@@ -212,7 +213,10 @@ class Search:
             self.on_trial(self.trials, None, outcome.kind)
             return ms.runner.RunnerResult(None, outcome.message)
         seconds = list(outcome.seconds)
-        stored = database.commit_workload(kernel.new_schedule(layout).mod)
+        stored = self._stored.get(layout.formulation)
+        if stored is None:
+            stored = database.commit_workload(kernel.new_schedule(layout).mod)
+            self._stored[layout.formulation] = stored
         database.commit_tuning_record(
             ms.database.TuningRecord(sch.trace, stored, seconds, target_of(device), _arguments(sch))
         )
