@@ -6,31 +6,21 @@ import json
 import pytest
 
 from tvm_conv3dt.errors import FileFormatError
-from tvm_conv3dt.manifest import (
-    FILE_NAME,
-    BundleDevice,
-    Layer,
-    LibraryFile,
-    Manifest,
-    Requirements,
-    ScheduleSummary,
-)
+from tvm_conv3dt.level import Kernel, Level, LibraryFile, ScheduleSummary
+from tvm_conv3dt.manifest import FILE_NAME, Layer, Manifest, Platform
 from tvm_conv3dt.spec import Workload
 
 WORKLOAD = Workload.make([1, 2, 2, 2, 3], [2, 2, 2, 4, 3], [1, 4, 4, 4, 4], 2, "VALID")
 
 
-def layer(name, workload=WORKLOAD):
-    return Layer(
-        name=name,
-        workload=workload,
-        library=LibraryFile(f"{workload.id}.so", "ab" * 32, 1234),
-        run_symbol=workload.id,
-        pack_symbol=f"{workload.id}_pack",
-        packed_shape=(8, 1, 3, 16),
-        workspace_bytes=4096,
-        schedule=ScheduleSummary("tuned", "phases", 0.25),
-    )
+NAMES = ("a/one", "a/two")
+
+
+def level(device, *features):
+    library = LibraryFile(f"{WORKLOAD.id}.{device}.so", "ab" * 32, 1234)
+    schedule = ScheduleSummary("tuned", "phases", 0.25)
+    kernels = (Kernel(name, library, (8, 1, 3, 16), 4096, schedule) for name in NAMES)
+    return Level(device, device, features, tuple(kernels))
 
 
 MANIFEST = Manifest(
@@ -38,10 +28,10 @@ MANIFEST = Manifest(
     tvm="0.27.0.post1",
     tvm_ffi="0.1.14.post1",
     definition=1,
-    device=BundleDevice("x86-64-v3", "llvm", "x86-64-v3"),
-    requires=Requirements("linux", "x86_64", ("avx2", "fma")),
+    platform=Platform("llvm", "linux", "x86_64"),
     runtime=LibraryFile("libtvm_runtime.so", "cd" * 32, 5678),
-    layers=(layer("a/one"), layer("a/two")),
+    layers=tuple(Layer(name, WORKLOAD, WORKLOAD.id, f"{WORKLOAD.id}_pack") for name in NAMES),
+    levels=(level("x86-64-v3", "avx2", "fma"), level("x86-64-v2", "ssse3")),
 )
 
 
@@ -64,27 +54,39 @@ def test_manifest_goes_there_and_back(tmp_path):
 
 
 def test_manifest_of_no_layers_goes_there_and_back(damaged):
-    assert damaged(lambda values: values.update(layers=[])).layers == ()
+    def change(values):
+        values["layers"] = []
+        for each in values["levels"]:
+            each["kernels"] = []
+
+    assert damaged(change).layers == ()
 
 
 def test_form_is_the_documented_one():
     values = MANIFEST.to_dict()
-    assert values["schema"] == 1
-    assert values["requires"] == {
-        "os": "linux",
-        "arch": "x86_64",
-        "cpu_features": ["avx2", "fma"],
-    }
+    assert values["schema"] == 2
+    assert values["platform"] == {"kind": "llvm", "os": "linux", "arch": "x86_64"}
     assert values["layers"][0] == {
         "name": "a/one",
         "id": WORKLOAD.id,
         "workload": WORKLOAD.to_dict(),
-        "library": {"file": f"{WORKLOAD.id}.so", "sha256": "ab" * 32, "bytes": 1234},
         "symbols": {"run": WORKLOAD.id, "pack": f"{WORKLOAD.id}_pack"},
+    }
+    first = values["levels"][0]
+    assert [first["device"], first["mcpu"]] == ["x86-64-v3", "x86-64-v3"]
+    assert first["cpu_features"] == ["avx2", "fma"]
+    assert first["kernels"][0] == {
+        "layer": "a/one",
+        "library": {"file": f"{WORKLOAD.id}.x86-64-v3.so", "sha256": "ab" * 32, "bytes": 1234},
         "packed_shape": [8, 1, 3, 16],
         "workspace_bytes": 4096,
         "schedule": {"source": "tuned", "formulation": "phases", "median_ms": 0.25},
     }
+
+
+def test_what_levels_share_is_written_once():
+    text = json.dumps(MANIFEST.to_dict())
+    assert text.count('"workload":') == text.count('"symbols":') == len(NAMES)
 
 
 def places(value, path=()):
@@ -130,16 +132,28 @@ def test_field_of_another_type_is_refused(damaged, place):
 
 
 @pytest.mark.parametrize(
-    "place", [(), ("device",), ("runtime",), ("layers", 0), ("layers", 0, "schedule")]
+    "place",
+    [
+        (),
+        ("platform",),
+        ("runtime",),
+        ("layers", 0),
+        ("layers", 0, "symbols"),
+        ("levels", 0),
+        ("levels", 1, "kernels", 1),
+        ("levels", 1, "kernels", 1, "library"),
+        ("levels", 1, "kernels", 1, "schedule"),
+    ],
 )
 def test_unknown_field_is_refused(damaged, place):
     with pytest.raises(FileFormatError, match=r"later=1: no such field is known"):
         damaged(lambda values: holder(values, (*place, "")).update(later=1))
 
 
-@pytest.mark.parametrize("schema", [0, 2, 99])
+@pytest.mark.parametrize("schema", [0, 1, 3, 99])
 def test_other_schema_is_refused(damaged, schema):
-    with pytest.raises(FileFormatError, match=f"its schema is {schema} and this version reads 1"):
+    rule = f"its schema is {schema} and this version reads 2; make the file again"
+    with pytest.raises(FileFormatError, match=rule):
         damaged(lambda values: values.update(schema=schema))
 
 
@@ -168,8 +182,9 @@ def test_runtime_outside_the_folder_is_refused(damaged, name):
 
 @pytest.mark.parametrize("name", LEAVING)
 def test_library_outside_the_folder_is_refused(damaged, name):
-    with pytest.raises(FileFormatError, match=r"layers\[1\]\.library\.file=.*bundle's folder"):
-        damaged(lambda values: values["layers"][1]["library"].update(file=name))
+    where = r"levels\[1\]\.kernels\[0\]\.library\.file="
+    with pytest.raises(FileFormatError, match=rf"{where}.*bundle's folder"):
+        damaged(lambda values: values["levels"][1]["kernels"][0]["library"].update(file=name))
 
 
 @pytest.mark.parametrize("digest", ["", "ab", "AB" * 32, "zz" * 32, "ab" * 33])
@@ -205,12 +220,31 @@ def test_name_that_two_layers_have_is_refused(damaged):
         damaged(lambda values: values["layers"][1].update(name="a/one"))
 
 
-def test_library_is_described_as_it_is(tmp_path):
-    (tmp_path / "k.so").write_bytes(b"abc")
-    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert LibraryFile.of(tmp_path / "k.so") == LibraryFile("k.so", digest, 3)
+def test_bundle_without_a_level_is_refused(damaged):
+    with pytest.raises(FileFormatError, match=r"levels=\[\]: there must be at least one"):
+        damaged(lambda values: values.update(levels=[]))
 
 
-def test_library_that_is_missing_cannot_be_described(tmp_path):
-    with pytest.raises(FileFormatError, match="No such file"):
-        LibraryFile.of(tmp_path / "k.so")
+def test_device_that_two_levels_have_is_refused(damaged):
+    with pytest.raises(FileFormatError, match=r"levels\[1\]\.device='x86-64-v3'"):
+        damaged(lambda values: values["levels"][1].update(device="x86-64-v3"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [list.reverse, list.pop, list.clear, lambda kernels: kernels.append(kernels[0])],
+    ids=["another order", "one less", "none", "one more"],
+)
+def test_level_whose_kernels_are_not_those_of_the_layers_is_refused(damaged, change):
+    with pytest.raises(FileFormatError, match=r"levels\[1\]\.kernels=.*one for each layer"):
+        damaged(lambda values: change(values["levels"][1]["kernels"]))
+
+
+def test_library_of_another_level_is_refused(damaged):
+    def change(values):
+        first, second = (each["kernels"][1] for each in values["levels"])
+        second["library"] = first["library"]
+
+    where = r"levels\[1\]\.kernels\[1\]\.library\.file="
+    with pytest.raises(FileFormatError, match=rf"{where}.*it belongs to the level x86-64-v3"):
+        damaged(change)

@@ -11,102 +11,32 @@ from typing import Any
 from tvm_conv3dt import files
 from tvm_conv3dt.errors import Conv3dtError, FileFormatError, describe
 from tvm_conv3dt.fields import Fields
+from tvm_conv3dt.level import Level, LibraryFile
 from tvm_conv3dt.spec import Workload
 
-__all__ = [
-    "FILE_NAME",
-    "SCHEMA",
-    "BundleDevice",
-    "Layer",
-    "LibraryFile",
-    "Manifest",
-    "Requirements",
-    "ScheduleSummary",
-]
+__all__ = ["FILE_NAME", "SCHEMA", "Layer", "Manifest", "Platform"]
 
-SCHEMA = 1
+SCHEMA = 2
 """The only schema that this version reads and writes."""
 
 FILE_NAME = "manifest.json"
 """The manifest's name in the bundle's folder."""
 
-# One component, so that no name leaves the bundle's folder; no leading dot, so that none is "..".
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
-class LibraryFile:
-    """A shared library of the bundle, with what it takes to notice that it was changed.
+class Platform:
+    """What all levels of a bundle are for: kind of code (``"llvm"``), operating system, architecture."""
 
-    Attributes
-    ----------
-    file : str
-        Its name in the bundle's folder.
-    sha256 : str
-        64 lower-case hexadecimal digits.
-    bytes : int
-        Its size.
-    """
-
-    file: str
-    sha256: str
-    bytes: int
-
-    @classmethod
-    def of(cls, path: str | os.PathLike[str]) -> LibraryFile:
-        """Describe an existing file.
-
-        Raises
-        ------
-        FileFormatError
-            If the file is missing or unreadable.
-        """
-        digest = files.sha256(path)
-        return cls(Path(path).name, digest, Path(path).stat().st_size)
-
-
-@dataclass(frozen=True)
-class BundleDevice:
-    """The device that a bundle was built for: its name, kind (``"llvm"``) and LLVM CPU name."""
-
-    name: str
     kind: str
-    mcpu: str
-
-
-@dataclass(frozen=True)
-class Requirements:
-    """What a machine must have to run a bundle, in the names of `tvm_conv3dt.device`."""
-
     os: str
     arch: str
-    cpu_features: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ScheduleSummary:
-    """Where a layer's schedule came from.
-
-    Attributes
-    ----------
-    source : str
-        ``"tuned"``, or ``"default"`` for the design space's default point.
-    formulation : str
-        How the operator was written.
-    median_ms : float or None
-        Its time when it was tuned, in milliseconds.
-    """
-
-    source: str
-    formulation: str
-    median_ms: float | None
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One compiled workload of a bundle.
+    """One workload of a bundle: what is the same on every level.
 
     Attributes
     ----------
@@ -114,26 +44,14 @@ class Layer:
         Its short name, unique in the bundle.
     workload : Workload
         What it computes.
-    library : LibraryFile
-        The library that holds it.
     run_symbol, pack_symbol : str
         Its two functions: ``run(x, packed[, bias], y)`` and ``pack(filters, packed)``.
-    packed_shape : tuple of int
-        Shape of the packed filters, of the workload's dtype and 64-byte aligned.
-    workspace_bytes : int
-        Memory that one call takes beside its arguments, in bytes.
-    schedule : ScheduleSummary
-        Where its schedule came from.
     """
 
     name: str
     workload: Workload
-    library: LibraryFile
     run_symbol: str
     pack_symbol: str
-    packed_shape: tuple[int, ...]
-    workspace_bytes: int
-    schedule: ScheduleSummary
 
     @property
     def id(self) -> str:
@@ -151,24 +69,24 @@ class Manifest:
         Versions of this package, TVM and tvm-ffi that built the bundle.
     definition : int
         Version of the compute definition.
-    device : BundleDevice
-        What it was built for.
-    requires : Requirements
-        What it needs to run.
+    platform : Platform
+        What all levels are for.
     runtime : LibraryFile
-        TVM's runtime library, which the layers' libraries call.
+        TVM's runtime library, which the libraries of all levels call.
     layers : tuple of Layer
-        The compiled workloads.
+        The workloads.
+    levels : tuple of Level
+        The layers compiled, once for each device; the most demanding device first. At least one.
     """
 
     package: str
     tvm: str
     tvm_ffi: str
     definition: int
-    device: BundleDevice
-    requires: Requirements
+    platform: Platform
     runtime: LibraryFile
     layers: tuple[Layer, ...]
+    levels: tuple[Level, ...]
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> Manifest:
@@ -223,10 +141,10 @@ class Manifest:
             "tvm": self.tvm,
             "tvm_ffi": self.tvm_ffi,
             "definition": self.definition,
-            "device": asdict(self.device),
-            "requires": {**asdict(self.requires), "cpu_features": list(self.requires.cpu_features)},
+            "platform": asdict(self.platform),
             "runtime": asdict(self.runtime),
             "layers": [_layer_to_dict(layer) for layer in self.layers],
+            "levels": [level.to_dict() for level in self.levels],
         }
 
 
@@ -235,11 +153,7 @@ def _layer_to_dict(layer: Layer) -> dict[str, Any]:
         "name": layer.name,
         "id": layer.id,
         "workload": layer.workload.to_dict(),
-        "library": asdict(layer.library),
         "symbols": {"run": layer.run_symbol, "pack": layer.pack_symbol},
-        "packed_shape": list(layer.packed_shape),
-        "workspace_bytes": layer.workspace_bytes,
-        "schedule": asdict(layer.schedule),
     }
 
 
@@ -250,42 +164,48 @@ def _manifest(fields: Fields) -> Manifest:
         tvm=fields.text("tvm"),
         tvm_ffi=fields.text("tvm_ffi"),
         definition=fields.integer("definition"),
-        device=_device(fields.child("device")),
-        requires=_requirements(fields.child("requires")),
-        runtime=_library(fields.child("runtime")),
+        platform=_platform(fields.child("platform")),
+        runtime=LibraryFile.from_fields(fields.child("runtime")),
         layers=tuple(_layer(layer) for layer in fields.children("layers")),
+        levels=tuple(Level.from_fields(level) for level in fields.children("levels")),
     )
     fields.finish()
-    seen: set[str] = set()
-    for index, layer in enumerate(manifest.layers):
-        if layer.name in seen:
-            raise fields.refuse(f"layers[{index}].name", layer.name, "an earlier layer has it too")
-        seen.add(layer.name)
+    _require_distinct(fields, "layers[{}].name", [layer.name for layer in manifest.layers])
+    _require_levels(fields, manifest)
     return manifest
 
 
-def _device(fields: Fields) -> BundleDevice:
-    device = BundleDevice(fields.text("name"), fields.text("kind"), fields.text("mcpu"))
+def _require_levels(fields: Fields, manifest: Manifest) -> None:
+    levels = manifest.levels
+    if not levels:
+        raise fields.refuse("levels", [], "there must be at least one")
+    _require_distinct(fields, "levels[{}].device", [level.device for level in levels])
+    names = [layer.name for layer in manifest.layers]
+    owners: dict[str, str] = {}
+    for index, level in enumerate(levels):
+        held = [kernel.layer for kernel in level.kernels]
+        if held != names:
+            rule = f"there must be one for each layer, in their order: {', '.join(names)}"
+            raise fields.refuse(f"levels[{index}].kernels", held, rule)
+        for place, kernel in enumerate(level.kernels):
+            # Two names of one workload share a library; code for another CPU must not be shared.
+            file = kernel.library.file
+            if owners.setdefault(file, level.device) != level.device:
+                rule = f"it belongs to the level {owners[file]}"
+                where = f"levels[{index}].kernels[{place}].library.file"
+                raise fields.refuse(where, file, rule)
+
+
+def _require_distinct(fields: Fields, place: str, names: list[str]) -> None:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise fields.refuse(place.format(index), name, "an earlier one has it too")
+
+
+def _platform(fields: Fields) -> Platform:
+    platform = Platform(fields.text("kind"), fields.text("os"), fields.text("arch"))
     fields.finish()
-    return device
-
-
-def _requirements(fields: Fields) -> Requirements:
-    requires = Requirements(fields.text("os"), fields.text("arch"), fields.texts("cpu_features"))
-    fields.finish()
-    return requires
-
-
-def _library(fields: Fields) -> LibraryFile:
-    library = LibraryFile(fields.text("file"), fields.text("sha256"), fields.integer("bytes"))
-    if not _PLAIN_NAME.fullmatch(library.file):
-        raise fields.refuse(
-            "file", library.file, "it must name a file in the bundle's folder, without a path"
-        )
-    if not _SHA256.fullmatch(library.sha256):
-        raise fields.refuse("sha256", library.sha256, "it must be 64 lower-case hexadecimal digits")
-    fields.finish()
-    return library
+    return platform
 
 
 def _layer(fields: Fields) -> Layer:
@@ -294,12 +214,8 @@ def _layer(fields: Fields) -> Layer:
     layer = Layer(
         name=fields.text("name"),
         workload=_workload(fields),
-        library=_library(fields.child("library")),
         run_symbol=_symbol(symbols, "run"),
         pack_symbol=_symbol(symbols, "pack"),
-        packed_shape=fields.integers("packed_shape", minimum=1),
-        workspace_bytes=fields.integer("workspace_bytes"),
-        schedule=_schedule(fields.child("schedule")),
     )
     symbols.finish()
     fields.finish()
@@ -321,11 +237,3 @@ def _symbol(fields: Fields, name: str) -> str:
     if not _SYMBOL.fullmatch(symbol):
         raise fields.refuse(name, symbol, "it must be a C identifier")
     return symbol
-
-
-def _schedule(fields: Fields) -> ScheduleSummary:
-    schedule = ScheduleSummary(
-        fields.text("source"), fields.text("formulation"), fields.optional_number("median_ms")
-    )
-    fields.finish()
-    return schedule

@@ -29,6 +29,8 @@ def test_demo_tunes_builds_verifies_times_and_draws(small_set, tmp_path):
     out = tmp_path / "out"
     assert (out / "demo.png").read_bytes().startswith(b"\x89PNG")
     manifest = json.loads((out / "tuned" / "manifest.json").read_text())
-    assert all(layer["schedule"]["median_ms"] > 0 for layer in manifest["layers"])
+    (level,) = manifest["levels"]
+    assert len(level["kernels"]) == len(manifest["layers"])
+    assert all(kernel["schedule"]["median_ms"] > 0 for kernel in level["kernels"])
     assert len(list((out / "schedules").rglob("*.json"))) == 2
     assert len(list((out / "tuning_logs").rglob("run.json"))) == 2

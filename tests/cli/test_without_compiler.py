@@ -39,7 +39,7 @@ def test_bundle_that_does_not_load_is_an_error(bundle, tmp_path, capfd):
     damaged = tmp_path / "bundle"
     shutil.copytree(bundle, damaged)
     manifest = json.loads((damaged / "manifest.json").read_text())
-    manifest["requires"]["arch"] = "abacus"
+    manifest["platform"]["arch"] = "abacus"
     (damaged / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(VerificationError, match="without the compiler ended with 1"):
         without_compiler.measure({"damaged": damaged}, 0.01)

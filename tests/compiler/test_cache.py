@@ -30,9 +30,9 @@ def builds(monkeypatch):
     """The paths that were built."""
     calls = []
 
-    def build(named, device, output, **options):
+    def build(named, devices, output, **options):
         calls.append(output)
-        return bundle_writer.build_bundle(named, device, output, **options)
+        return bundle_writer.build_bundle(named, devices, output, **options)
 
     monkeypatch.setattr(cache, "build_bundle", build)
     return calls
@@ -60,7 +60,7 @@ def test_own_schedule_is_used_and_has_an_entry_of_its_own(small, host, builds):
     schedule.write(other, Path("schedules"))
     tuned = cache.bundle_for(small)
     assert tuned != untuned
-    assert Manifest.read(tuned).layers[0].schedule.source == "tuned"
+    assert Manifest.read(tuned).levels[0].kernels[0].schedule.source == "tuned"
     assert len(builds) == 2
 
 
@@ -68,7 +68,14 @@ def test_schedule_of_another_tvm_is_passed_over(small, host):
     path = schedule.write(schedule.default_schedule(small, host), Path("schedules"))
     path.write_text(path.read_text().replace('"definition"', '"other"'))
     entry = cache.bundle_for(small)
-    assert Manifest.read(entry).layers[0].schedule.source == "default"
+    assert Manifest.read(entry).levels[0].kernels[0].schedule.source == "default"
+
+
+def test_entry_of_another_schema_is_passed_over(small, monkeypatch, builds):
+    entry = cache.bundle_for(small)
+    monkeypatch.setattr(cache, "SCHEMA", cache.SCHEMA + 1)
+    assert cache.bundle_for(small) != entry
+    assert len(builds) == 2
 
 
 def test_failed_build_leaves_no_entry(small, monkeypatch, builds):

@@ -7,14 +7,8 @@ from pathlib import Path
 import pytest
 
 from tvm_conv3dt import device
-from tvm_conv3dt.manifest import (
-    BundleDevice,
-    Layer,
-    LibraryFile,
-    Manifest,
-    Requirements,
-    ScheduleSummary,
-)
+from tvm_conv3dt.level import Kernel, Level, LibraryFile, ScheduleSummary
+from tvm_conv3dt.manifest import Layer, Manifest, Platform
 from tvm_conv3dt.spec import Workload
 
 tvm = pytest.importorskip("tvm")
@@ -77,38 +71,44 @@ def naive_kernel(workload: Workload):
     return module
 
 
-def write_bundle(folder: Path, workloads: Mapping[str, Workload]) -> Path:
+# Levels by their names, with the CPU features that they need, the most demanding first.
+LEVELS: Mapping[str, tuple[str, ...]] = {"test": ()}
+
+
+def write_bundle(
+    folder: Path, workloads: Mapping[str, Workload], levels: Mapping[str, tuple[str, ...]] = LEVELS
+) -> Path:
+    """Write a bundle whose levels differ in nothing but their names and what they say to need."""
     import tvm_ffi
 
     folder.mkdir(parents=True)
     runtime = folder / "libtvm_runtime.so"
     shutil.copy(Path(tvm.__file__).parent / "lib" / runtime.name, runtime)
-    layers = []
+    kernels: dict[str, list[Kernel]] = {level: [] for level in levels}
     for name, workload in workloads.items():
-        library = folder / f"{workload.id}.so"
+        library = folder.with_name(f"{workload.id}.so")
         target = tvm.target.Target({"kind": "llvm"})
         tvm.compile(naive_kernel(workload), target=target).export_library(str(library))
-        layers.append(
-            Layer(
-                name=name,
-                workload=workload,
-                library=LibraryFile.of(library),
-                run_symbol=workload.id,
-                pack_symbol=f"{workload.id}_pack",
-                packed_shape=workload.filters,
-                workspace_bytes=0,
-                schedule=ScheduleSummary("default", "gather", None),
-            )
-        )
+        for level, held in kernels.items():
+            file = LibraryFile.of(shutil.copy(library, folder / f"{workload.id}.{level}.so"))
+            schedule = ScheduleSummary("default", "gather", None)
+            held.append(Kernel(name, file, workload.filters, 0, schedule))
+        library.unlink()
     Manifest(
         package="0.1.0",
         tvm=tvm.__version__,
         tvm_ffi=tvm_ffi.__version__,
         definition=1,
-        device=BundleDevice("test", "llvm", "generic"),
-        requires=Requirements("linux", device.architecture(), ()),
+        platform=Platform("llvm", "linux", device.architecture()),
         runtime=LibraryFile.of(runtime),
-        layers=tuple(layers),
+        layers=tuple(
+            Layer(name, workload, workload.id, f"{workload.id}_pack")
+            for name, workload in workloads.items()
+        ),
+        levels=tuple(
+            Level(name, "generic", features, tuple(kernels[name]))
+            for name, features in levels.items()
+        ),
     ).write(folder)
     return folder
 
@@ -126,7 +126,7 @@ def broken_folder(bundle_folder, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_bundle() -> Callable[[Path, Mapping[str, Workload]], Path]:
+def make_bundle() -> Callable[..., Path]:
     return write_bundle
 
 

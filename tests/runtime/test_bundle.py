@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tvm_conv3dt import device, errors, runtime
-from tvm_conv3dt.manifest import FILE_NAME, LibraryFile
+from tvm_conv3dt.level import LibraryFile
+from tvm_conv3dt.manifest import FILE_NAME
 from tvm_conv3dt.reference import integer_data, reference
 from tvm_conv3dt.spec import Workload
 
@@ -26,7 +27,8 @@ def test_bundle_says_what_it_holds(bundle, bundle_folder):
     assert list(bundle.workloads) == ["test/plain", "test/biased", "test/large"]
     assert [layer.name for layer in bundle.layers] == list(bundle.workloads)
     assert bundle.path == bundle_folder
-    assert bundle.manifest.device.name == "test"
+    assert bundle.level.device == "test"
+    assert bundle.manifest.levels == (bundle.level,)
     assert repr(bundle) == f"<Bundle {bundle_folder}: 3 layers for test>"
 
 
@@ -35,6 +37,7 @@ def test_layer_is_found_by(bundle, kind):
     workload = bundle.workloads["test/plain"]
     which = {"name": "test/plain", "id": workload.id, "workload": workload}[kind]
     assert which in bundle
+    assert bundle.kernel(which) == bundle.level.kernels[0]
     assert bundle.operator(which, filters_of(bundle, "test/plain")).workload == workload
 
 
@@ -59,22 +62,28 @@ def test_folder_that_is_no_bundle_is_refused(tmp_path, name):
         runtime.load(tmp_path / name)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe\x00", b'{"schema": 1}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe\x00", b'{"schema": 2}'])
 def test_damaged_manifest_is_refused(broken_folder, content):
     (broken_folder / FILE_NAME).write_bytes(content)
     with pytest.raises(errors.FileFormatError, match=r"manifest\.json"):
         runtime.load(broken_folder)
 
 
+def test_manifest_of_the_schema_before_levels_is_refused(broken_folder):
+    edit(broken_folder, lambda manifest: manifest.update(schema=1))
+    with pytest.raises(errors.FileFormatError, match="its schema is 1 and this version reads 2"):
+        runtime.load(broken_folder)
+
+
 def test_manifest_from_the_future_is_refused(broken_folder):
-    edit(broken_folder, lambda manifest: manifest.update(schema=2))
-    with pytest.raises(errors.FileFormatError, match="its schema is 2 and this version reads 1"):
+    edit(broken_folder, lambda manifest: manifest.update(schema=3))
+    with pytest.raises(errors.FileFormatError, match="its schema is 3 and this version reads 2"):
         runtime.load(broken_folder)
 
 
 @pytest.mark.parametrize(("field", "value"), [("os", "windows"), ("arch", "riscv64")])
 def test_bundle_for_another_platform_is_refused(broken_folder, field, value):
-    edit(broken_folder, lambda manifest: manifest["requires"].update({field: value}))
+    edit(broken_folder, lambda manifest: manifest["platform"].update({field: value}))
     with pytest.raises(errors.PlatformError, match=rf"it was built for .*{value}.*; build it for"):
         runtime.load(broken_folder)
 
@@ -82,13 +91,13 @@ def test_bundle_for_another_platform_is_refused(broken_folder, field, value):
 def test_bundle_for_another_cpu_is_refused(broken_folder, monkeypatch):
     monkeypatch.setattr(device, "cpu_features", lambda: frozenset({"avx2", "fma"}))
     needed = ["avx2", "avx512f", "amx_bf16"]
-    edit(broken_folder, lambda manifest: manifest["requires"].update(cpu_features=needed))
+    edit(broken_folder, lambda manifest: manifest["levels"][0].update(cpu_features=needed))
     with pytest.raises(errors.PlatformError, match="uses amx_bf16, avx512f, which this CPU"):
         runtime.load(broken_folder)
 
 
 def test_bundle_for_another_kind_of_device_is_refused(broken_folder):
-    edit(broken_folder, lambda manifest: manifest["device"].update(kind="cuda"))
+    edit(broken_folder, lambda manifest: manifest["platform"].update(kind="cuda"))
     with pytest.raises(errors.UnsupportedError, match="device kind 'cuda'"):
         runtime.load(broken_folder)
 
@@ -171,7 +180,9 @@ def rewrite_library(folder, content):
     entry = LibraryFile.of(library)
 
     def change(manifest):
-        manifest["layers"][0]["library"].update(sha256=entry.sha256, bytes=entry.bytes)
+        manifest["levels"][0]["kernels"][0]["library"].update(
+            sha256=entry.sha256, bytes=entry.bytes
+        )
 
     edit(folder, change)
 
@@ -204,7 +215,10 @@ def test_library_without_the_function_is_refused(broken_folder, symbol):
 
 @pytest.mark.parametrize("shape", [[1], [2, 2, 2, 8, 4], [2, 2, 2, 3, 8], [192]])
 def test_packed_shape_that_the_library_does_not_have_is_refused(broken_folder, shape):
-    edit(broken_folder, lambda manifest: manifest["layers"][0].update(packed_shape=shape))
+    edit(
+        broken_folder,
+        lambda manifest: manifest["levels"][0]["kernels"][0].update(packed_shape=shape),
+    )
     bundle = runtime.load(broken_folder)
     with pytest.raises(errors.LibraryError, match="failed to run kernel with layer 'test/plain'"):
         bundle.operator("test/plain", filters_of(bundle, "test/plain"))
@@ -212,7 +226,10 @@ def test_packed_shape_that_the_library_does_not_have_is_refused(broken_folder, s
 
 @pytest.mark.parametrize("shape", [[2**62], [2**40, 2**40], [2] * 70, [2**50]])
 def test_packed_shape_beyond_all_memory_is_refused(broken_folder, shape):
-    edit(broken_folder, lambda manifest: manifest["layers"][0].update(packed_shape=shape))
+    edit(
+        broken_folder,
+        lambda manifest: manifest["levels"][0]["kernels"][0].update(packed_shape=shape),
+    )
     bundle = runtime.load(broken_folder)
     with pytest.raises(errors.FileFormatError, match="no array of this shape can be allocated"):
         bundle.operator("test/plain", filters_of(bundle, "test/plain"))
@@ -220,8 +237,10 @@ def test_packed_shape_beyond_all_memory_is_refused(broken_folder, shape):
 
 def test_library_of_another_layer_is_refused(broken_folder):
     def change(manifest):
+        first, second, _ = manifest["levels"][0]["kernels"]
+        first["library"] = second["library"]
         first, second, _ = manifest["layers"]
-        first["library"], first["symbols"] = second["library"], second["symbols"]
+        first["symbols"] = second["symbols"]
 
     edit(broken_folder, change)
     bundle = runtime.load(broken_folder)

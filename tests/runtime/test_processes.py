@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import tvm_conv3dt
-from tvm_conv3dt.manifest import LibraryFile, Manifest
+from tvm_conv3dt.level import LibraryFile
+from tvm_conv3dt.manifest import Manifest
 
 ROOT = Path(tvm_conv3dt.__file__).parent.parent
 

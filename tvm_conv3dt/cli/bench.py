@@ -87,7 +87,7 @@ def command(
     bundle, layers = bundles.load_layers(folder, layer_names, threads)
     for layer in layers:
         # A damaged file is the environment's fault, and not a layer that failed in its process.
-        check_content(folder, layer.library)
+        check_content(folder, bundle.kernel(layer.name).library)
     ours = Peer("tvm_conv3dt.cli.bundle_peer", arguments=(str(folder.resolve()),))
     chosen = {name: peers.PEERS[name] for name in against}
     found = []
@@ -97,7 +97,8 @@ def command(
     ):
         for layer in layers:
             steps.begin(f"timing {layer.name}")
-            found.append(contest.layer(layer.name, layer.workload, layer.workspace_bytes, seconds))
+            workspace = bundle.kernel(layer.name).workspace_bytes
+            found.append(contest.layer(layer.name, layer.workload, workspace, seconds))
         ceilings, versions = contest.ceilings(), contest.versions
     figures = {
         "bundle": folder.name,
@@ -105,7 +106,7 @@ def command(
     }
     if results is not None:
         write_json(results / "bench.json", figures)
-        title = f"{folder.name} on {bundle.manifest.device.name}, {ceilings.threads} threads"
+        title = f"{folder.name} on {bundle.level.device}, {ceilings.threads} threads"
         _write(results, found, ceilings, against, title)
     if as_json:
         output.write_json(figures)

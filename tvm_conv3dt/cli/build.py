@@ -52,7 +52,7 @@ def command(
     with progress.steps("building", total=len(named)) as steps:
         manifest = build_bundle(
             named,
-            device,
+            [device],
             folder,
             schedules=schedule_folders(schedules),
             allow_untuned=allow_untuned,

@@ -65,7 +65,7 @@ def command(folder: Path, time_limit: float, workload_name: str, as_json: bool) 
     schedules = folder / "schedules"
 
     output.remark("1/4 building the untuned bundle")
-    build_bundle(named, device, bundles["untuned"], schedules=[], allow_untuned=True)
+    build_bundle(named, [device], bundles["untuned"], schedules=[], allow_untuned=True)
 
     output.remark(f"2/4 tuning for {time_limit:g} seconds, then promoting what verifies")
     with progress.steps("tuning", total=TRIALS * len(named)) as steps:
@@ -80,7 +80,7 @@ def command(folder: Path, time_limit: float, workload_name: str, as_json: bool) 
         )
 
     output.remark("3/4 building the tuned bundle")
-    build_bundle(named, device, bundles["tuned"], schedules=[schedules])
+    build_bundle(named, [device], bundles["tuned"], schedules=[schedules])
 
     output.remark("4/4 in a process without the compiler: loading, verifying exactly, timing")
     rows, ceilings = without_compiler.measure(bundles, SECONDS)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from tvm_conv3dt import device
 from tvm_conv3dt.cli import output
 from tvm_conv3dt.manifest import Manifest
 from tvm_conv3dt.spec import Workload
@@ -40,32 +41,46 @@ def workload_table(named: Sequence[NamedWorkload], title: str) -> None:
 
 
 def bundle_table(manifest: Manifest) -> None:
-    """Write a table of a bundle's layers to stdout."""
-    requires = manifest.requires
+    """Write tables of a bundle's levels, and of its layers on each, to stdout."""
+    # Here, not above: this loads tvm-ffi, which other tables do not need.
+    from tvm_conv3dt.runtime.platform_check import fitting_level
+
     output.write_fields(
         {
-            "device": f"{manifest.device.name} ({manifest.device.mcpu})",
-            "needs": f"{requires.os} {requires.arch} {' '.join(requires.cpu_features)}",
+            "platform": f"{manifest.platform.os} {manifest.platform.arch}",
             "made by": f"tvm_conv3dt {manifest.package}, tvm {manifest.tvm}, "
             f"tvm-ffi {manifest.tvm_ffi}, definition {manifest.definition}",
         }
     )
-    rows = [
-        (
-            layer.name,
-            layer.schedule.source,
-            layer.schedule.formulation,
-            milliseconds(layer.schedule.median_ms),
-            f"{layer.workspace_bytes / 1e6:.1f}",
-            f"{layer.library.bytes / 1e3:.0f}",
-            layer.id,
-        )
-        for layer in manifest.layers
-    ]
-    output.write_table(
-        ("layer", "schedule", "formulation", ">tuned ms", ">workspace MB", ">library kB", "id"),
-        rows,
-    )
+    chosen, features = fitting_level(manifest), device.cpu_features()
+    rows: list[tuple[object, ...]] = []
+    for level in manifest.levels:
+        missing = level.missing(features)
+        if level is chosen:
+            here = "in use"
+        elif chosen is None or missing:
+            here = f"lacks {' '.join(missing)}" if missing else "does not run"
+        else:
+            here = "runs"
+        rows.append((level.device, level.mcpu, " ".join(level.cpu_features), here))
+    output.write_table(("level", "cpu", "needs", "on this machine"), rows)
+    rows = []
+    for level in manifest.levels:
+        for layer, kernel in zip(manifest.layers, level.kernels, strict=True):
+            rows.append(
+                (
+                    layer.name,
+                    level.device,
+                    kernel.schedule.source,
+                    kernel.schedule.formulation,
+                    milliseconds(kernel.schedule.median_ms),
+                    f"{kernel.workspace_bytes / 1e6:.1f}",
+                    f"{kernel.library.bytes / 1e3:.0f}",
+                    layer.id,
+                )
+            )
+    headings = ("layer", "level", "schedule", "formulation", ">tuned ms", ">workspace MB")
+    output.write_table((*headings, ">library kB", "id"), rows)
 
 
 def promotions_json(promotions: Sequence[Promotion]) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import tvm_conv3dt
 from tvm_conv3dt import device as devices
 from tvm_conv3dt import paths
 from tvm_conv3dt.compiler import definition, kernel, schedule
+from tvm_conv3dt.compiler.levels import levels_of
 from tvm_conv3dt.compiler.schedule import Schedule
 from tvm_conv3dt.compiler.target import target_of
 from tvm_conv3dt.device import Device
@@ -25,15 +26,8 @@ from tvm_conv3dt.errors import (
     WorkloadNotFoundError,
     describe,
 )
-from tvm_conv3dt.manifest import (
-    FILE_NAME,
-    BundleDevice,
-    Layer,
-    LibraryFile,
-    Manifest,
-    Requirements,
-    ScheduleSummary,
-)
+from tvm_conv3dt.level import Kernel, Level, LibraryFile, ScheduleSummary
+from tvm_conv3dt.manifest import FILE_NAME, Layer, Manifest, Platform
 from tvm_conv3dt.workload_set import NamedWorkload
 
 __all__ = ["build_bundle"]
@@ -44,7 +38,7 @@ _LICENCES = ("LICENSE", "NOTICE")
 
 def build_bundle(
     named: Sequence[NamedWorkload],
-    device: Device,
+    devices: Sequence[Device],
     output: Path,
     *,
     schedules: Iterable[Path] | None = None,
@@ -57,8 +51,8 @@ def build_bundle(
     ----------
     named : sequence of NamedWorkload
         What it is to hold.
-    device : Device
-        What it is for.
+    devices : sequence of Device
+        What it is for: each becomes a level, and loading takes the most demanding one that runs.
     output : Path
         The folder to write; a bundle that is there already is replaced.
     schedules : iterable of Path, optional
@@ -66,7 +60,7 @@ def build_bundle(
     allow_untuned : bool
         Whether to build the default point where there is no schedule.
     on_progress : callable, optional
-        Called with each workload's name before it is built.
+        Called before each kernel is built, with the names of its workload and device.
 
     Returns
     -------
@@ -75,22 +69,29 @@ def build_bundle(
 
     Raises
     ------
+    DeviceError
+        If the devices cannot be levels of one bundle (`levels_of`).
     UnsupportedError
-        If a workload, or the device, cannot be compiled for yet.
+        If a workload, or a device, cannot be compiled for yet.
     WorkloadNotFoundError
-        If there is no schedule for a workload, and `allow_untuned` is false.
+        If there is no schedule for a workload and a device, and `allow_untuned` is false.
     FileWriteError
         If `output` is something else than a bundle, or cannot be written.
     """
-    _require_native(device)
+    levels = levels_of(devices)
+    for device in levels:
+        _require_native(device)
     folders = list(paths.schedule_folders() if schedules is None else schedules)
-    chosen = [(each, _schedule(each, device, folders, allow_untuned)) for each in named]
+    chosen = {
+        device: [(each, _schedule(each, device, folders, allow_untuned)) for each in named]
+        for device in levels
+    }
     _require_replaceable(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
         try:
-            manifest = _fill(staging, chosen, device, on_progress)
+            manifest = _fill(staging, chosen, on_progress)
             staging.chmod(0o755)
             _replace(staging, output)
         finally:
@@ -124,40 +125,45 @@ def _schedule(
 
 def _fill(
     folder: Path,
-    chosen: Sequence[tuple[NamedWorkload, Schedule]],
-    device: Device,
+    chosen: Mapping[Device, Sequence[tuple[NamedWorkload, Schedule]]],
     on_progress: Callable[[str], None] | None,
 ) -> Manifest:
-    layers: dict[str, Layer] = {}
-    for each, its_schedule in chosen:
-        if on_progress is not None:
-            on_progress(each.name)
-        layers[each.name] = _layer(folder, each, its_schedule, device)
+    levels = []
+    for device, layers in chosen.items():
+        kernels = []
+        for each, its_schedule in layers:
+            if on_progress is not None:
+                on_progress(f"{each.name} for {device.name}")
+            kernels.append(_kernel(folder, each, its_schedule, device))
+        levels.append(Level(device.name, device.mcpu, device.cpu_features, tuple(kernels)))
+    first = next(iter(chosen))
     manifest = Manifest(
         package=tvm_conv3dt.__version__,
         tvm=tvm.__version__,
         tvm_ffi=metadata.version("apache-tvm-ffi"),
         definition=definition.VERSION,
-        device=BundleDevice(device.name, device.kind, device.mcpu),
-        requires=Requirements(device.os, device.arch, device.cpu_features),
+        platform=Platform(first.kind, first.os, first.arch),
         runtime=_copy_runtime(folder),
-        layers=tuple(layers.values()),
+        layers=tuple(_layer(each) for each, _ in chosen[first]),
+        levels=tuple(levels),
     )
     manifest.write(folder)
     return manifest
 
 
-def _layer(folder: Path, each: NamedWorkload, its: Schedule, device: Device) -> Layer:
+def _layer(each: NamedWorkload) -> Layer:
+    workload = each.workload
+    return Layer(each.name, workload, workload.id, kernel.pack_symbol(workload))
+
+
+def _kernel(folder: Path, each: NamedWorkload, its: Schedule, device: Device) -> Kernel:
     built = kernel.compile_kernel(its.layout(device), device, its.apply(device))
-    path = folder / f"{each.workload.id}.so"
+    path = folder / f"{each.workload.id}.{device.name}.so"
     kernel.export(built, path)
     median_ms = None if its.measurement is None else its.measurement.median_ms
-    return Layer(
-        name=each.name,
-        workload=each.workload,
+    return Kernel(
+        layer=each.name,
         library=LibraryFile.of(path),
-        run_symbol=each.workload.id,
-        pack_symbol=kernel.pack_symbol(each.workload),
         packed_shape=built.packed_shape,
         workspace_bytes=built.workspace_bytes,
         schedule=ScheduleSummary(its.source, its.formulation, median_ms),
@@ -196,7 +202,7 @@ def _require_replaceable(output: Path) -> None:
             "write",
             "bundle",
             str(output),
-            "there is something else than a bundle, or other files beside one",
+            "there is something else than a bundle of this version, or other files beside one",
             "remove it, or name another folder",
         )
     )
@@ -212,7 +218,8 @@ def _holds_only_a_bundle(folder: Path) -> bool:
     except FileFormatError:
         return False
     known = {FILE_NAME, manifest.runtime.file, *(f"{name}.tvm" for name in _LICENCES)}
-    return found <= known.union(layer.library.file for layer in manifest.layers)
+    known.update(kernel.library.file for level in manifest.levels for kernel in level.kernels)
+    return found <= known
 
 
 def _replace(staging: Path, output: Path) -> None:

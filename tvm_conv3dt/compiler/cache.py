@@ -1,7 +1,7 @@
 """A cache of compiled workloads, on disk, shared by processes: each entry is a small bundle.
 
 An entry's path has everything that decides on its content: the package's version, TVM's, the definition's, the
-device with its cores and caches, the schedule, and the workload. So nothing in it is ever stale, and
+manifest's schema, the device with its cores and caches, the schedule, and the workload. So nothing in it is ever stale, and
 nothing is overwritten.
 """
 
@@ -23,7 +23,7 @@ from tvm_conv3dt.compiler import definition, schedule
 from tvm_conv3dt.compiler.bundle_writer import build_bundle
 from tvm_conv3dt.compiler.target import resolve
 from tvm_conv3dt.errors import FileWriteError, SignatureError, describe
-from tvm_conv3dt.manifest import FILE_NAME
+from tvm_conv3dt.manifest import FILE_NAME, SCHEMA
 from tvm_conv3dt.spec import Workload
 from tvm_conv3dt.workload_set import NamedWorkload
 
@@ -62,6 +62,7 @@ def bundle_for(workload: Workload) -> Path:
         "package": tvm_conv3dt.__version__,
         "tvm": tvm.__version__,
         "definition": definition.VERSION,
+        "manifest": SCHEMA,
         "device": asdict(device),
         "schedule": None if found is None else found.trace,
     }
@@ -74,7 +75,7 @@ def bundle_for(workload: Workload) -> Path:
         with FileLock(entry.parent / f"{workload.id}.lock"):
             if not (entry / FILE_NAME).is_file():
                 named = [NamedWorkload(workload.id, workload)]
-                build_bundle(named, device, entry, schedules=folders, allow_untuned=True)
+                build_bundle(named, [device], entry, schedules=folders, allow_untuned=True)
     except OSError as error:
         if isinstance(error, FileWriteError):
             raise

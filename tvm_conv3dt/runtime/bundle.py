@@ -8,6 +8,7 @@ import weakref
 from pathlib import Path
 
 from tvm_conv3dt.errors import WorkloadNotFoundError, describe, show
+from tvm_conv3dt.level import Kernel, Level
 from tvm_conv3dt.manifest import Layer, Manifest
 from tvm_conv3dt.runtime import library, platform_check
 from tvm_conv3dt.runtime.operator import Operator
@@ -20,12 +21,12 @@ _loaded: weakref.WeakValueDictionary[int, Bundle] = weakref.WeakValueDictionary(
 _numbers = itertools.count()
 
 
-def load(path: str | os.PathLike[str]) -> Bundle:
-    """Load a bundle.
+def load(path: str | os.PathLike[str], *, level: str | None = None) -> Bundle:
+    """Load a bundle, on the most demanding of its levels that this machine's CPU can run.
 
-    The checks go from cheap to costly: the manifest; operating system, architecture and CPU features; the
-    version of tvm-ffi; that every library is there with its right size; TVM's runtime library, which is loaded. A
-    layer's own library is checked and loaded by `Bundle.operator`.
+    The checks go from cheap to costly: the manifest; operating system and architecture; CPU features, which
+    decide on the level; the version of tvm-ffi; that every library is there with its right size; TVM's runtime
+    library, which is loaded. A layer's own library is checked and loaded by `Bundle.operator`.
 
     One process holds one libtvm_runtime. It can load any number of bundles of one TVM version; and it can
     import `tvm` after loading a bundle only where that is the TVM that built the bundle.
@@ -34,6 +35,8 @@ def load(path: str | os.PathLike[str]) -> Bundle:
     ----------
     path : path-like
         The bundle's folder.
+    level : str, optional
+        The level to take instead, by its device's name, for tests and comparisons.
 
     Returns
     -------
@@ -47,18 +50,21 @@ def load(path: str | os.PathLike[str]) -> Bundle:
     UnsupportedError
         If it was built for a kind of device that this version does not run.
     PlatformError
-        If this machine lacks something that the bundle's code needs.
+        If this machine lacks something that the code of every level, or of the one named, needs.
+    DeviceError
+        If the bundle has no level of that name.
     LibraryError
         If a library is missing, modified or not loadable, or versions do not fit.
     """
     folder = Path(path)
     manifest = Manifest.read(folder)
     platform_check.check_machine(manifest)
+    chosen = platform_check.choose_level(manifest, level)
     platform_check.check_versions(manifest)
-    for layer in manifest.layers:
-        library.check_present(folder, layer.library)
+    for kernel in itertools.chain.from_iterable(each.kernels for each in manifest.levels):
+        library.check_present(folder, kernel.library)
     library.load_runtime(folder, manifest)
-    bundle = Bundle(folder, manifest)
+    bundle = Bundle(folder, manifest, chosen)
     _loaded[next(_numbers)] = bundle
     return bundle
 
@@ -71,9 +77,10 @@ def loaded() -> list[Bundle]:
 class Bundle:
     """A loaded bundle; made by `load`."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, level: Level) -> None:
         self._path = path
         self._manifest = manifest
+        self._level = level
 
     @property
     def path(self) -> Path:
@@ -82,12 +89,17 @@ class Bundle:
 
     @property
     def manifest(self) -> Manifest:
-        """What the bundle holds and what made it."""
+        """What the bundle holds, on all its levels, and what made it."""
         return self._manifest
 
     @property
+    def level(self) -> Level:
+        """The level that is in use."""
+        return self._level
+
+    @property
     def layers(self) -> tuple[Layer, ...]:
-        """The compiled workloads, each with its name and library."""
+        """The workloads, each with its name."""
         return self._manifest.layers
 
     @property
@@ -99,7 +111,7 @@ class Bundle:
         return self._find(which) is not None
 
     def __repr__(self) -> str:
-        return f"<Bundle {self._path}: {len(self.layers)} layers for {self._manifest.device.name}>"
+        return f"<Bundle {self._path}: {len(self.layers)} layers for {self._level.device}>"
 
     def layer(self, which: str | Workload) -> Layer:
         """Return one layer.
@@ -128,6 +140,21 @@ class Bundle:
             )
         return layer
 
+    def kernel(self, which: str | Workload) -> Kernel:
+        """Return what one layer is on the level in use: its library, workspace and schedule.
+
+        Parameters
+        ----------
+        which : str or Workload
+            The layer's name, its workload's id, or the workload.
+
+        Raises
+        ------
+        WorkloadNotFoundError
+            If the bundle does not hold the workload.
+        """
+        return self._level.kernel(self.layer(which).name)
+
     def operator(self, which: str | Workload, filters: object, bias: object = None) -> Operator:
         """Load one workload's library and pack its filters.
 
@@ -155,7 +182,9 @@ class Bundle:
             If filters or bias do not fit.
         """
         layer = self.layer(which)
-        return Operator(layer, library.load_library(self._path, layer.library), filters, bias)
+        kernel = self._level.kernel(layer.name)
+        loaded = library.load_library(self._path, kernel.library)
+        return Operator(layer, kernel, loaded, filters, bias)
 
     def _find(self, which: object) -> Layer | None:
         for layer in self.layers:

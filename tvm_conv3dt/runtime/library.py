@@ -17,7 +17,8 @@ import tvm_ffi
 
 from tvm_conv3dt import files
 from tvm_conv3dt.errors import FileFormatError, LibraryError, describe
-from tvm_conv3dt.manifest import LibraryFile, Manifest
+from tvm_conv3dt.level import LibraryFile
+from tvm_conv3dt.manifest import Manifest
 
 __all__ = ["Library", "check_content", "check_present", "load_library", "load_runtime"]
 

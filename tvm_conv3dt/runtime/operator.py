@@ -13,6 +13,7 @@ from tvm_conv3dt.reference import reference
 from tvm_conv3dt.runtime import arrays, thread_pool
 
 if TYPE_CHECKING:
+    from tvm_conv3dt.level import Kernel
     from tvm_conv3dt.manifest import Layer
     from tvm_conv3dt.runtime.library import Library
     from tvm_conv3dt.spec import Workload
@@ -36,9 +37,15 @@ class Operator:
     """
 
     def __init__(
-        self, layer: Layer, library: Library, filters: object, bias: object = None
+        self,
+        layer: Layer,
+        kernel: Kernel,
+        library: Library,
+        filters: object,
+        bias: object = None,
     ) -> None:
         self._layer = layer
+        self._kernel = kernel
         self._library = library  # as long as its code may run
         self._dtype = layer.workload.numpy_dtype
         self._run = library.function(layer.run_symbol)
@@ -60,7 +67,7 @@ class Operator:
     @property
     def workspace_bytes(self) -> int:
         """Memory that one call takes beside its arguments and the packed filters, in bytes."""
-        return self._layer.workspace_bytes
+        return self._kernel.workspace_bytes
 
     def set_filters(self, filters: object, bias: object = None) -> None:
         """Pack other filters; calls that run meanwhile finish with the former ones.
@@ -181,7 +188,7 @@ class Operator:
             return not np.isfinite(filters.sum(dtype=np.float64))
 
     def _allocate_packed(self) -> npt.NDArray[Any]:
-        shape = self._layer.packed_shape
+        shape = self._kernel.packed_shape
         try:
             packed = arrays.aligned_empty(shape, self._dtype)
         except (MemoryError, ValueError, OverflowError) as error:

@@ -1,0 +1,57 @@
+"""Which devices can be the levels of one bundle, and in which order loading tries them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tvm_conv3dt.device import Device
+from tvm_conv3dt.errors import DeviceError, describe
+
+__all__ = ["levels_of"]
+
+
+def levels_of(devices: Iterable[Device]) -> tuple[Device, ...]:
+    """Return the levels of a bundle for these devices, the most demanding first.
+
+    Wider vectors demand more, then more CPU features; what is equal stays in the order given. A device that
+    is given twice counts once.
+
+    Raises
+    ------
+    DeviceError
+        If there is none, if they differ in kind, operating system or architecture, or if loading could
+        not tell two of them apart.
+    """
+    levels = list(dict.fromkeys(devices))
+    if not levels:
+        raise _refused("no device", "it needs one level at least", "name a device")
+    first = levels[0]
+    for other in levels[1:]:
+        if _platform(other) != _platform(first):
+            raise _refused(
+                f"devices {first.name} ({_platform(first)}) and {other.name} ({_platform(other)})",
+                "its levels must be of one operating system, architecture and kind",
+                "build a bundle for each",
+            )
+    for index, level in enumerate(levels):
+        for earlier in levels[:index]:
+            if set(level.cpu_features) == set(earlier.cpu_features):
+                raise _refused(
+                    f"devices {earlier.name} and {level.name}",
+                    f"both need {', '.join(level.cpu_features) or 'no CPU feature'}, and nothing else "
+                    "tells loading which to take",
+                    "name one of them, or build a bundle for each",
+                )
+    return tuple(sorted(levels, key=_demand, reverse=True))
+
+
+def _platform(device: Device) -> str:
+    return f"{device.os} {device.arch} {device.kind}"
+
+
+def _demand(device: Device) -> tuple[int, int]:
+    return device.vector_bits, len(device.cpu_features)
+
+
+def _refused(value: str, rule: str, mend: str) -> DeviceError:
+    return DeviceError(describe("build", "bundle", value, rule, mend))
