@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tvm_conv3dt import device
 from tvm_conv3dt.cli import app
 
 SMALL_SET = """
@@ -51,9 +52,26 @@ def small_set(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def bundle(small_set, tmp_path_factory) -> Path:
     """Its bundle for this machine, untuned; to be read only."""
+    return build(small_set, tmp_path_factory.mktemp("cli") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def levels() -> tuple[str, str]:
+    """Two devices of this machine's architecture; it runs the second at least."""
+    x86 = device.architecture() == "x86_64"
+    return ("x86-64-v3", "x86-64-v2") if x86 else ("raspberry-pi-5", "aarch64")
+
+
+@pytest.fixture(scope="session")
+def levels_bundle(small_set, levels, tmp_path_factory) -> Path:
+    """A bundle of these two levels, untuned; to be read only."""
+    devices = [word for name in levels for word in ("--device", name)]
+    return build(small_set, tmp_path_factory.mktemp("cli") / "levels", *devices)
+
+
+def build(small_set, folder, *options):
     pytest.importorskip("tvm")
-    folder = tmp_path_factory.mktemp("cli") / "bundle"
-    arguments = ["build", "--workloads", small_set, "-o", folder, "--allow-untuned"]
+    arguments = ["build", *options, "--workloads", small_set, "-o", folder, "--allow-untuned"]
     result = CliRunner().invoke(app.group, [str(word) for word in arguments])
     assert result.exit_code == 0, result.output
     return folder

@@ -48,6 +48,16 @@ def test_table_has_one_line_per_layer(invoke, bundle):
     assert "share of the roofline" in result.stdout
 
 
+def test_level_that_is_named_is_timed(invoke, levels_bundle, levels, tmp_path):
+    arguments = ("--seconds", 0.01, "--layer", "small/up", "--level", levels[1], "-o", tmp_path)
+    result = invoke("bench", levels_bundle, *arguments)
+    assert result.exit_code == 0, result.output
+    title = f"levels, level {levels[1]}, "
+    assert result.stdout.startswith(title)
+    assert (tmp_path / "bench.md").read_text().startswith(title)
+    assert json.loads((tmp_path / "bench.json").read_text())["level"] == levels[1]
+
+
 def test_peers_that_fail_end_nothing(invoke, bundle, tmp_path):
     arguments = ("--seconds", 0.01, "--against", "crash,right,wrong", "-o", tmp_path / "out")
     result = invoke("bench", bundle, *arguments)

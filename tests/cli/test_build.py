@@ -25,6 +25,34 @@ def test_json_is_the_manifest(invoke, small_set, tmp_path):
     assert "small/up" in result.stderr
 
 
+def test_each_device_becomes_a_level(levels_bundle, levels):
+    manifest = json.loads((levels_bundle / "manifest.json").read_text())
+    assert [level["device"] for level in manifest["levels"]] == list(levels)
+
+
+def test_progress_and_table_name_every_layer_on_every_level(invoke, small_set, levels, tmp_path):
+    result = invoke(
+        *("build", "--device", levels[1], "--device", levels[0], "--device", levels[1]),
+        *("--workloads", small_set, "-o", tmp_path / "b", "--allow-untuned"),
+    )
+    assert result.exit_code == 0, result.output
+    wanted = [(name, level) for level in levels for name in ("small/up", "small/odd")]
+    built = [line for line in result.stderr.splitlines() if " for " in line]
+    assert built == [f"{name} for {level}" for name, level in wanted]
+    lines = [line.split()[:2] for line in result.stdout.splitlines()]
+    assert [tuple(words) for words in lines if words and words[0].startswith("small/")] == wanted
+
+
+def test_devices_of_different_architectures_are_wrong_usage(invoke, small_set, tmp_path):
+    result = invoke(
+        *("build", "--device", "x86-64-v3", "--device", "raspberry-pi-4"),
+        *("--workloads", small_set, "-o", tmp_path / "b", "--allow-untuned"),
+    )
+    assert result.exit_code == 2
+    assert "one operating system, architecture and kind" in result.stderr
+    assert not (tmp_path / "b").exists()
+
+
 def test_without_a_schedule_it_says_how_to_go_on(invoke, small_set, tmp_path):
     result = invoke(
         *("build", "--workloads", small_set, "-o", tmp_path / "b"),

@@ -2,9 +2,10 @@
 
 import json
 
+import pytest
 from click.testing import CliRunner
 
-from tvm_conv3dt import workload_set
+from tvm_conv3dt import device, workload_set
 from tvm_conv3dt.cli import app
 
 ID = "n1_x2x2x2x3_k2x2x2_y4x4x4x5_s2x2x2_d1x1x1_valid_f32_ndhwc"
@@ -72,6 +73,60 @@ def test_folder_of_schedules_is_one_line_each(tmp_path):
         write(tmp_path / name / f"{name}.json", text + f'"measured": {measured}}}')
     lines = [line.split() for line in invoke(tmp_path).stdout.splitlines()]
     assert lines[1:] == [["here", "3.000", "1.500", "7.5", "tile_w=4", name] for name in ("a", "b")]
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """Makes a machine that has what some levels need."""
+
+    def only(*names):
+        features = {each for name in names for each in device.get(name).cpu_features}
+        monkeypatch.setattr(device, "cpu_features", lambda: frozenset(features))
+
+    return only
+
+
+def on_this_machine(folder, levels):
+    lines = [line.split() for line in invoke(folder).stdout.splitlines()]
+    return [line[2 + len(needs(line[0])) :] for line in lines if line and line[0] in levels]
+
+
+def needs(level):
+    return device.get(level).cpu_features
+
+
+def test_bundle_shows_which_level_is_in_use(levels_bundle, levels, fits):
+    fits(*levels)
+    assert on_this_machine(levels_bundle, levels) == [["in", "use"], ["runs"]]
+    assert json.loads(invoke(levels_bundle, "--json").stdout)["level"] == levels[0]
+
+
+def test_bundle_shows_what_a_level_lacks(levels_bundle, levels, fits):
+    fits(levels[1])
+    lacks = ["lacks", *sorted(set(needs(levels[0])) - set(needs(levels[1])))]
+    assert on_this_machine(levels_bundle, levels) == [lacks, ["in", "use"]]
+    assert json.loads(invoke(levels_bundle, "--json").stdout)["level"] == levels[1]
+
+
+def test_bundle_that_does_not_run_here_is_shown_all_the_same(levels_bundle, levels, fits):
+    fits(*levels)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device, "architecture", lambda: "abacus")
+        assert on_this_machine(levels_bundle, levels) == [["does", "not", "run"]] * 2
+        assert json.loads(invoke(levels_bundle, "--json").stdout)["level"] is None
+
+
+def test_bundle_shows_every_layer_on_every_level(levels_bundle, levels):
+    lines = [line.split() for line in invoke(levels_bundle).stdout.splitlines()]
+    shown = [tuple(line[:3]) for line in lines if line and line[0].startswith("small/")]
+    names = ("small/up", "small/odd")
+    assert shown == [(name, level, "default") for level in levels for name in names]
+
+
+def test_bundle_as_json_is_its_manifest_and_the_level(levels_bundle):
+    shown = json.loads(invoke(levels_bundle, "--json").stdout)
+    shown.pop("level")
+    assert shown == json.loads((levels_bundle / "manifest.json").read_text())
 
 
 def test_unknown_name_is_wrong_usage():

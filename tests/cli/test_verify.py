@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from tvm_conv3dt import device
 from tvm_conv3dt.cli import bundles
 
 
@@ -22,6 +23,35 @@ def test_each_line_says_how_to_repeat_it(invoke, bundle):
     assert [line.split()[2] for line in lines] == ["integers", "random"]
     for line in lines:
         assert f"tvm-conv3dt verify {bundle} --layer small/odd --seed 3" in line
+
+
+def test_level_is_the_one_that_is_named(invoke, levels_bundle, levels):
+    result = invoke("verify", levels_bundle, "--level", levels[1], "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["level"] == levels[1]
+
+
+def test_table_names_the_level_and_how_to_repeat_it(invoke, levels_bundle, levels):
+    result = invoke("verify", levels_bundle, "--layer", "small/up", "--level", levels[1])
+    first, *lines = result.stdout.splitlines()
+    assert first.strip() == f"level {levels[1]}"
+    passed = [line for line in lines if "PASSED" in line]
+    assert len(passed) == 2
+    assert all(f"--seed 0 --level {levels[1]}" in line for line in passed)
+
+
+def test_level_that_does_not_run_here_is_refused(invoke, levels_bundle, levels, monkeypatch):
+    monkeypatch.setattr(device, "cpu_features", frozenset)
+    result = invoke("verify", levels_bundle, "--level", levels[1])
+    assert result.exit_code == 3
+    assert f"its code for {levels[1]} uses" in result.stderr
+
+
+@pytest.mark.parametrize("verb", ["verify", "bench"])
+def test_level_that_the_bundle_lacks_is_wrong_usage(invoke, levels_bundle, levels, verb):
+    result = invoke(verb, levels_bundle, "--level", "abacus")
+    assert result.exit_code == 2
+    assert f"level 'abacus': it has {levels[0]}, {levels[1]}" in result.stderr
 
 
 def test_wrong_layer_fails_with_1(invoke, bundle, monkeypatch):

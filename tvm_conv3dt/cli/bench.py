@@ -40,6 +40,7 @@ class Peers(click.ParamType[tuple[str, ...]]):
 @click.command("bench")
 @click.argument("folder", metavar="DIR", type=options.BUNDLE)
 @options.layers
+@options.level
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
@@ -67,6 +68,7 @@ class Peers(click.ParamType[tuple[str, ...]]):
 def command(
     folder: Path,
     layer_names: tuple[str, ...],
+    level: str | None,
     seconds: float,
     threads: int | None,
     against: tuple[str, ...],
@@ -84,11 +86,13 @@ def command(
       tvm-conv3dt bench bundle --against tensorflow,pytorch,onnxruntime,openvino -o results
     """
     peers.check_installed(against)
-    bundle, layers = bundles.load_layers(folder, layer_names, threads)
+    bundle, layers = bundles.load_layers(folder, layer_names, threads, level)
     for layer in layers:
         # A damaged file is the environment's fault, and not a layer that failed in its process.
         check_content(folder, bundle.kernel(layer.name).library)
-    ours = Peer("tvm_conv3dt.cli.bundle_peer", arguments=(str(folder.resolve()),))
+    # The level by its name, so that both processes run the same one.
+    place = (str(folder.resolve()), bundle.level.device)
+    ours = Peer("tvm_conv3dt.cli.bundle_peer", arguments=place)
     chosen = {name: peers.PEERS[name] for name in against}
     found = []
     with (
@@ -102,15 +106,17 @@ def command(
         ceilings, versions = contest.ceilings(), contest.versions
     figures = {
         "bundle": folder.name,
+        "level": bundle.level.device,
         **comparison_report.to_dict(found, ceilings, versions),
     }
+    title = f"{folder.name}, level {bundle.level.device}, {ceilings.threads} threads"
     if results is not None:
         write_json(results / "bench.json", figures)
-        title = f"{folder.name} on {bundle.level.device}, {ceilings.threads} threads"
         _write(results, found, ceilings, against, title)
     if as_json:
         output.write_json(figures)
     else:
+        output.write_line(title)
         output.stdout().print(comparison_report.table(found, ceilings, against))
         for line in comparison_report.remarks(found, ceilings, against):
             output.write_line(line)
@@ -125,7 +131,7 @@ def _write(
     title: str,
 ) -> None:
     text = comparison_report.markdown(found, ceilings, against)
-    write_atomic(results / "bench.md", text)
+    write_atomic(results / "bench.md", f"{title}\n\n{text}")
     if comparison_picture.available():
         comparison_picture.draw_layers(results / "layers.png", found, ceilings, against, title)
         comparison_picture.draw_roofline(results / "roofline.png", found, ceilings, against, title)

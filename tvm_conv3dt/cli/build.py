@@ -13,7 +13,7 @@ from tvm_conv3dt.paths import schedule_folders
 
 
 @click.command("build", cls=options.WorkloadsCommand)
-@options.device
+@options.devices
 @options.workloads
 @click.option(
     "-o",
@@ -32,27 +32,29 @@ from tvm_conv3dt.paths import schedule_folders
 )
 @options.as_json
 def command(
-    device_name: str,
+    device_names: tuple[str, ...],
     workload_names: tuple[str, ...],
     folder: Path,
     schedules: Path,
     allow_untuned: bool,
     as_json: bool,
 ) -> None:
-    """Build a bundle: a folder with a manifest and one shared library per workload.
+    """Build a bundle: a folder with a manifest and one shared library per workload and device.
 
     \b
-    Example:
+    Examples:
       tvm-conv3dt build --device x86-64-v3 --workloads demo -o bundle --allow-untuned
+      tvm-conv3dt build --device x86-64-v2 --device x86-64-v3 --device x86-64-v4 \\
+        --workloads demo -o bundle --allow-untuned
     """
     named = workload_set.resolve_all(workload_names)
-    device = options.resolve_device(device_name)
+    devices = list(dict.fromkeys(options.resolve_device(name) for name in device_names))
     from tvm_conv3dt.compiler.bundle_writer import build_bundle
 
-    with progress.steps("building", total=len(named)) as steps:
+    with progress.steps("building", total=len(named) * len(devices)) as steps:
         manifest = build_bundle(
             named,
-            [device],
+            devices,
             folder,
             schedules=schedule_folders(schedules),
             allow_untuned=allow_untuned,

@@ -14,10 +14,10 @@ from tvm_conv3dt.measure.verify import verify
 __all__ = ["start"]
 
 
-def start(threads: int, folder: str) -> Started:
-    """Load the bundle and set its threads."""
+def start(threads: int, folder: str, level: str) -> Started:
+    """Load the bundle on that level, and set its threads."""
     runtime.set_num_threads(threads)
-    bundle = runtime.load(folder)
+    bundle = runtime.load(folder, level=level)
 
     def prepare(problem: Problem) -> Sequence[Variant]:
         workload = problem.workload

@@ -12,18 +12,18 @@ from tvm_conv3dt.runtime import Bundle
 
 
 def load_layers(
-    folder: Path, names: Sequence[str], threads: int | None
+    folder: Path, names: Sequence[str], threads: int | None, level: str | None = None
 ) -> tuple[Bundle, list[Layer]]:
-    """Load a bundle, set its threads, and return it with the layers that were asked for.
+    """Load a bundle on a level, set its threads, and return it with the layers that were asked for.
 
     Raises
     ------
     Conv3dtError
-        If the bundle does not load (see `tvm_conv3dt.runtime.load`) or lacks a layer.
+        If the bundle does not load (see `tvm_conv3dt.runtime.load`) or lacks the level or a layer.
     """
     if threads is not None:
         runtime.set_num_threads(threads)
-    bundle = runtime.load(folder)
+    bundle = runtime.load(folder, level=level)
     return bundle, [bundle.layer(name) for name in names] or list(bundle.layers)
 
 

@@ -26,6 +26,22 @@ device = click.option(
     metavar="NAME",
     help="Device to compile for: `tvm-conv3dt device --list` names them.",
 )
+devices = click.option(
+    "--device",
+    "device_names",
+    multiple=True,
+    default=("host",),
+    show_default=True,
+    metavar="NAME",
+    help="Device to compile for; repeated, each becomes a level, of which loading takes the most "
+    "demanding one that runs. `tvm-conv3dt device --list` names them.",
+)
+level = click.option(
+    "--level",
+    metavar="NAME",
+    help="The level of the bundle to run, by its device's name; the most demanding one that runs "
+    "where not given.",
+)
 workloads = click.option(
     "--workloads",
     "workload_names",

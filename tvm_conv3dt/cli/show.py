@@ -40,7 +40,11 @@ def _show_folder(folder: Path, as_json: bool) -> None:
     if (folder / manifest.FILE_NAME).is_file():
         found = manifest.Manifest.read(folder)
         if as_json:
-            output.write_json(found.to_dict())
+            # Here, not above: this loads tvm-ffi, which what else is shown does not need.
+            from tvm_conv3dt.runtime.platform_check import fitting_level
+
+            level = fitting_level(found)
+            output.write_json({**found.to_dict(), "level": level and level.device})
         else:
             tables.bundle_table(found)
         return

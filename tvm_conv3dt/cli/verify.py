@@ -10,11 +10,13 @@ import click
 from tvm_conv3dt.cli import bundles, options, output, progress
 from tvm_conv3dt.errors import VerificationError, describe
 from tvm_conv3dt.measure.verify import Verification, verify
+from tvm_conv3dt.runtime import Bundle
 
 
 @click.command("verify")
 @click.argument("folder", metavar="DIR", type=options.BUNDLE)
 @options.layers
+@options.level
 @click.option(
     "--seed",
     "seeds",
@@ -30,6 +32,7 @@ from tvm_conv3dt.measure.verify import Verification, verify
 def command(
     folder: Path,
     layer_names: tuple[str, ...],
+    level: str | None,
     seeds: tuple[int, ...],
     threads: int | None,
     as_json: bool,
@@ -40,7 +43,7 @@ def command(
     Example:
       tvm-conv3dt verify bundle --layer nnunet/up3
     """
-    bundle, layers = bundles.load_layers(folder, layer_names, threads)
+    bundle, layers = bundles.load_layers(folder, layer_names, threads, level)
     results: list[tuple[str, Verification]] = []
     with progress.steps("verifying", total=len(layers)) as steps:
         for layer in layers:
@@ -50,10 +53,13 @@ def command(
             )
     if as_json:
         output.write_json(
-            {"layers": [{"name": name, **found.to_dict()} for name, found in results]}
+            {
+                "level": bundle.level.device,
+                "layers": [{"name": name, **found.to_dict()} for name, found in results],
+            }
         )
     else:
-        _table(folder, results)
+        _table(folder, bundle, results)
     wrong = [name for name, found in results if not found.passed]
     if wrong:
         raise VerificationError(
@@ -67,11 +73,14 @@ def command(
         )
 
 
-def _table(folder: Path, results: list[tuple[str, Verification]]) -> None:
+def _table(folder: Path, bundle: Bundle, results: list[tuple[str, Verification]]) -> None:
+    level = bundle.level.device
     rows = []
     for name, found in results:
         for check in found.checks:
-            repeat = ("tvm-conv3dt", "verify", str(folder), "--layer", name, "--seed", check.seed)
+            repeat = ["tvm-conv3dt", "verify", str(folder), "--layer", name, "--seed", check.seed]
+            if len(bundle.manifest.levels) > 1:
+                repeat += ["--level", level]
             rows.append(
                 (
                     check.status,
@@ -82,5 +91,7 @@ def _table(folder: Path, results: list[tuple[str, Verification]]) -> None:
                 )
             )
     output.write_table(
-        ("status", "layer", "data", ">of bound", "detail, or how to repeat it"), rows
+        ("status", "layer", "data", ">of bound", "detail, or how to repeat it"),
+        rows,
+        f"level {level}",
     )
