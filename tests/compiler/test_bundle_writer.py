@@ -108,6 +108,11 @@ def test_two_names_of_one_workload_both_load(small, host, tmp_path):
     assert [bundle.operator(name, filters).name for name in ("a", "b")] == ["a", "b"]
 
 
+def test_name_that_is_given_twice_is_built_once(named, host, tmp_path):
+    build([*named, *named], host, tmp_path / "out")
+    assert list(runtime.load(tmp_path / "out").workloads) == ["net/up"]
+
+
 def test_folder_can_be_read_by_others(built):
     assert stat.S_IMODE(built.stat().st_mode) == 0o755
 

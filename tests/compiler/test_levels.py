@@ -104,6 +104,15 @@ def test_devices_that_loading_cannot_tell_apart_are_refused():
         levels_of(get("raspberry-pi-3", "raspberry-pi-5", "raspberry-pi-4"))
 
 
+def test_two_devices_of_one_name_are_refused():
+    (device,) = get("x86-64-v2")
+    other = replace(device, cpu_features=("popcnt",))
+    with pytest.raises(
+        DeviceError, match="with two devices x86-64-v2: they differ, and a level is"
+    ):
+        levels_of([device, other])
+
+
 def test_mixed_devices_are_refused_before_anything_is_built(named, tmp_path):
     with pytest.raises(DeviceError, match="one operating system, architecture and kind"):
         build(named, get("x86-64-v3", "raspberry-pi-4"), tmp_path / "out")

@@ -50,7 +50,7 @@ def build_bundle(
     Parameters
     ----------
     named : sequence of NamedWorkload
-        What it is to hold.
+        What it is to hold; of those of one name, the last.
     devices : sequence of Device
         What it is for: each becomes a level, and loading takes the most demanding one that runs.
     output : Path
@@ -78,6 +78,7 @@ def build_bundle(
     FileWriteError
         If `output` is something else than a bundle, or cannot be written.
     """
+    named = list({each.name: each for each in named}.values())
     levels = levels_of(devices)
     for device in levels:
         _require_native(device)

@@ -1,8 +1,8 @@
 """A cache of compiled workloads, on disk, shared by processes: each entry is a small bundle.
 
 An entry's path has everything that decides on its content: the package's version, TVM's, the definition's, the
-manifest's schema, the device with its cores and caches, the schedule, and the workload. So nothing in it is ever stale, and
-nothing is overwritten.
+manifest's schema, the device with its cores and caches, the schedule, and the workload. So nothing in it is
+ever stale, and nothing is overwritten.
 """
 
 from __future__ import annotations

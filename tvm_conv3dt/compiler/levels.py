@@ -19,8 +19,8 @@ def levels_of(devices: Iterable[Device]) -> tuple[Device, ...]:
     Raises
     ------
     DeviceError
-        If there is none, if they differ in kind, operating system or architecture, or if loading could
-        not tell two of them apart.
+        If there is none, if they differ in kind, operating system or architecture, or if two of them have one
+        name or need the same CPU features, so that loading could not tell them apart.
     """
     levels = list(dict.fromkeys(devices))
     if not levels:
@@ -35,6 +35,9 @@ def levels_of(devices: Iterable[Device]) -> tuple[Device, ...]:
             )
     for index, level in enumerate(levels):
         for earlier in levels[:index]:
+            if level.name == earlier.name:
+                rule = "they differ, and a level is known by its device's name"
+                raise _refused(f"two devices {level.name}", rule, "rename one of them")
             if set(level.cpu_features) == set(earlier.cpu_features):
                 raise _refused(
                     f"devices {earlier.name} and {level.name}",
