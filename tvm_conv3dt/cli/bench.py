@@ -14,9 +14,11 @@ from tvm_conv3dt.files import write_atomic, write_json
 from tvm_conv3dt.measure import comparison_picture, comparison_report, peers
 from tvm_conv3dt.measure.ceiling import Ceilings
 from tvm_conv3dt.measure.comparison import OURS, Comparison
-from tvm_conv3dt.measure.contest import Contest
+from tvm_conv3dt.measure.contest import BLAS_VARIABLES, Contest
 from tvm_conv3dt.measure.peers import Peer
 from tvm_conv3dt.runtime.library import check_content
+
+_MACHINE = Peer("tvm_conv3dt.cli.machine_peer", dropped=BLAS_VARIABLES)
 
 
 class Peers(click.ParamType[tuple[str, ...]]):
@@ -93,7 +95,7 @@ def command(
     found = []
     with (
         progress.steps("timing", total=len(layers)) as steps,
-        Contest(ours, chosen, runtime.get_num_threads()) as contest,
+        Contest(ours, chosen, runtime.get_num_threads(), _MACHINE) as contest,
     ):
         for layer in layers:
             steps.begin(f"timing {layer.name}")

@@ -94,6 +94,21 @@ def test_peer_that_hangs_is_ended(start, request_of, tmp_path, monkeypatch):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
+@pytest.mark.parametrize("dropped", [(), ("OPENBLAS_CORETYPE",)])
+def test_variable_that_is_dropped_does_not_reach_the_peer(
+    tmp_path, request_of, monkeypatch, dropped
+):
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Nehalem")
+    arguments = ("refuse variable", "OPENBLAS_CORETYPE")
+    peer = Peer("fake_peer", arguments=arguments, dropped=dropped)
+    with Process("fake", peer, 2, tmp_path) as fake:
+        answer = fake.prepare(request_of())
+    if dropped:
+        assert isinstance(answer, Prepared)
+    else:
+        assert answer == Failure("error", "ImportError: OPENBLAS_CORETYPE is set")
+
+
 @pytest.mark.parametrize(
     ("behaviour", "message"),
     [("no start", "ImportError: no such framework"), ("refuse", "failed to compute it")],

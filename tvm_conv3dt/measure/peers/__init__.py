@@ -31,11 +31,14 @@ class Peer:
         What it imports, beside this package's own dependencies.
     arguments : tuple of str
         For `start`, after the number of threads.
+    dropped : tuple of str
+        Environment variables that its process does not get.
     """
 
     module: str
     packages: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
 
 def _framework(name: str, *packages: str) -> Peer:

@@ -91,7 +91,8 @@ class Process:
             self._worker = None
 
     def _start(self) -> Failure | None:
-        environment = {
+        environment: dict[str, str | None] = {
+            **dict.fromkeys(self._peer.dropped),
             **dict.fromkeys(_THREAD_VARIABLES, str(self._threads)),
             "TF_CPP_MIN_LOG_LEVEL": "2",  # TensorFlow's greetings are no news
         }

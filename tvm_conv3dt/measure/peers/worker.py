@@ -7,7 +7,6 @@ framework's threads have come to rest, so that they take nothing from whoever is
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from importlib import import_module
 from multiprocessing.connection import Connection
@@ -25,10 +24,6 @@ __all__ = ["main"]
 # Largest error as a share of the largest result, in roundings of its type: any order of summation stays
 # far below, and a result shifted by one position far above.
 _ROUNDINGS = 1024
-
-# Thread pools spin for a while after their work, most for some milliseconds.
-_REST_TIMEOUT = 5.0
-_REST_LOOK = 0.01
 
 
 def main() -> None:
@@ -62,7 +57,7 @@ def main() -> None:
 
 def _turn(variant: Variant, request: Turn) -> Samples | Failure:
     samples = timing.turn(variant.run, request.seconds)
-    return Samples(tuple(samples)) if _rest() else _restless()
+    return Samples(tuple(samples)) if timing.rest() else _restless()
 
 
 def _checked(variants: Sequence[Variant], request: Prepare) -> Prepared | Failure:
@@ -81,7 +76,7 @@ def _checked(variants: Sequence[Variant], request: Prepare) -> Prepared | Failur
             right[place] = (variant.layout, variant.output)
     if not right:
         return Failure("wrong", "; ".join(f"{name}: {fault}" for name, fault in faults.items()))
-    return Prepared(right, faults) if _rest() else _restless()
+    return Prepared(right, faults) if timing.rest() else _restless()
 
 
 def _compare(y: Array, expected: Array) -> str:
@@ -105,19 +100,8 @@ def _compare(y: Array, expected: Array) -> str:
     return f"it differs from ours by up to {error:.3g}, where the largest result is {largest:.3g}"
 
 
-def _rest() -> bool:
-    """Wait until no thread of this process works; return whether that came to be."""
-    end = time.monotonic() + _REST_TIMEOUT
-    while time.monotonic() < end:
-        used = time.process_time()  # of all threads
-        time.sleep(_REST_LOOK)
-        if time.process_time() - used < _REST_LOOK / 5:
-            return True
-    return False
-
-
 def _restless() -> Failure:
-    return Failure("restless", f"its threads still worked {_REST_TIMEOUT:g} s after the call")
+    return Failure("restless", f"its threads still worked {timing.REST_TIMEOUT:g} s after the call")
 
 
 def _failure(error: Exception) -> Failure:
