@@ -71,6 +71,15 @@ def test_ceilings_that_cannot_be_measured_are_an_error():
         compare(machine=("refuse",))
 
 
+def test_progress_is_told_with_its_implementation():
+    told = []
+    table = {"late": fake("slow", "0")}
+    report = lambda *words: told.append(words)
+    with Contest(fake("right"), table, 2, fake("machine"), report) as running:
+        running.layer("a/b", WORKLOAD, 10, 0.01)
+    assert told == [("late", f"step {place}") for place in range(4)]
+
+
 def test_machine_is_measured_at_the_size_of_every_layer():
     other = Workload.make([1, 2, 2, 2, 4], [2, 2, 2, 2, 4], [1, 4, 4, 4, 2], 2)
     with Contest(fake("right"), {}, 2, fake("machine", "fma")) as running:

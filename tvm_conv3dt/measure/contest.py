@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -48,13 +49,21 @@ class Contest:
         How many each of them, and the machine's ceilings, may use.
     machine : Peer
         What measures the ceilings.
+    on_progress : callable
+        Is told an implementation's name and what it is about, where it takes long.
     """
 
     def __init__(
-        self, ours: Peer, peers: Mapping[str, Peer], threads: int, machine: Peer = MACHINE
+        self,
+        ours: Peer,
+        peers: Mapping[str, Peer],
+        threads: int,
+        machine: Peer = MACHINE,
+        on_progress: Callable[[str, str], None] = lambda name, text: None,
     ) -> None:
         self._threads = threads
         self._machine = machine
+        self._on_progress = on_progress
         self._implementations = {OURS: ours, **peers}
         self._processes: dict[str, Process] = {}
         self._machine_samples: defaultdict[str, list[float]] = defaultdict(list)
@@ -65,7 +74,8 @@ class Contest:
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="conv3dt-")))
         self._expected = folder / "expected.npy"
         for name, peer in {**self._implementations, "machine": self._machine}.items():
-            process = Process(name, peer, self._threads, folder)
+            report = partial(self._on_progress, name)
+            process = Process(name, peer, self._threads, folder, report)
             self._processes[name] = self._stack.enter_context(process)
         return self
 

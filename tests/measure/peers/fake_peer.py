@@ -46,6 +46,10 @@ def prepare(problem, behaviour, *arguments):
         raise UnsupportedError("failed to compute it")
     if behaviour == "restless":
         threading.Thread(target=spin, daemon=True).start()
+    if behaviour == "slow":
+        for place in range(4):
+            time.sleep(float(arguments[0]))
+            problem.report(f"step {place}")
     y = right(problem)
     other = {
         "wrong": lambda: y * 1.01,

@@ -1,6 +1,6 @@
 """An implementation's process: ``python -m tvm_conv3dt.measure.peers.worker DESCRIPTOR MODULE THREADS ARGUMENT ...``.
 
-Answers `Prepare` and `Turn` until the connection ends. Between them it sleeps: an answer is sent when the
+Answers `Prepare` and `Turn` until the connection ends, the former after any number of `Progress`. Between them it sleeps: an answer is sent when the
 framework's threads have come to rest, so that they take nothing from whoever is timed next.
 """
 
@@ -16,7 +16,15 @@ import numpy as np
 
 from tvm_conv3dt.errors import Conv3dtError
 from tvm_conv3dt.measure import timing
-from tvm_conv3dt.measure.peers.messages import Failure, Prepare, Prepared, Ready, Samples, Turn
+from tvm_conv3dt.measure.peers.messages import (
+    Failure,
+    Prepare,
+    Prepared,
+    Progress,
+    Ready,
+    Samples,
+    Turn,
+)
 from tvm_conv3dt.measure.peers.problem import Array, Problem, Started, Variant
 
 __all__ = ["main"]
@@ -48,7 +56,8 @@ def main() -> None:
                 answer = _turn(variants[request.variant], request)
             else:
                 variants = ()  # its memory is free before the next layer needs it
-                variants = started.prepare(Problem.of(request.workload))
+                problem = Problem.of(request.workload, lambda text: connection.send(Progress(text)))
+                variants = started.prepare(problem)
                 answer = _checked(variants, request)
         except Exception as error:
             answer = _failure(error)
