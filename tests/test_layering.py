@@ -58,11 +58,26 @@ def test_part_imports_only_what_it_may(part):
                 assert part_of(module) in ALLOWED[part], f"{path.name} imports {module}"
 
 
+# TVM as one of the frameworks to compare with: like theirs, its module is imported in a process of its own only.
+TVM_AS_A_PEER = {PACKAGE / "measure" / "peers" / name for name in ("tvm.py", "tvm_search.py")}
+
+
 @pytest.mark.parametrize("part", ["core", "runtime", "measure"])
 def test_only_the_compiler_and_the_command_line_import_tvm(part):
     for path in sources(part):
         for module in imported_modules(path):
-            assert module.split(".")[0] != "tvm", f"{path.name} imports {module}"
+            if path not in TVM_AS_A_PEER:
+                assert module.split(".")[0] != "tvm", f"{path.name} imports {module}"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_nothing_but_itself_imports_tvm_as_a_peer(part):
+    names = {f"tvm_conv3dt.measure.peers.{path.stem}" for path in TVM_AS_A_PEER}
+    assert all(path.is_file() for path in TVM_AS_A_PEER)
+    for path in sources(part):
+        if path not in TVM_AS_A_PEER:
+            for module in imported_modules(path):
+                assert not any(f"{module}.".startswith(f"{name}.") for name in names), path.name
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -20,6 +20,17 @@ def test_installed_package_uses_its_data(tmp_path, monkeypatch):
     assert paths.packaged_schedules() == tmp_path / "_data" / "schedules"
 
 
+def test_cache_is_where_the_variable_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("TVM_CONV3DT_CACHE", str(tmp_path))
+    assert paths.user_cache() == tmp_path
+
+
+def test_cache_is_in_the_platforms_own_place(monkeypatch):
+    platformdirs = pytest.importorskip("platformdirs")
+    monkeypatch.delenv("TVM_CONV3DT_CACHE", raising=False)
+    assert paths.user_cache() == platformdirs.user_cache_path("tvm-conv3dt")
+
+
 def test_own_schedules_come_first(tmp_path):
     assert paths.schedule_folders(tmp_path) == [tmp_path, ROOT / "schedules"]
 

@@ -49,6 +49,26 @@ def test_closed_worker_is_gone(worker):
     assert worker._process.poll() is not None
 
 
+def test_variables_are_set_and_taken_away(tmp_path, monkeypatch):
+    monkeypatch.setenv("NOT_FOR_WORKERS", "1")
+    (tmp_path / "environment_worker.py").write_text(
+        "import os, sys\n"
+        "from multiprocessing.connection import Connection\n"
+        "Connection(int(sys.argv[1])).send(dict(os.environ))\n"
+    )
+    added = {
+        "PYTHONPATH": str(tmp_path),
+        "FOR_WORKERS": "2",
+        "NOT_FOR_WORKERS": None,
+        "NEVER": None,
+    }
+    started = WorkerProcess("environment_worker", [], added)
+    found = started.receive(60)
+    started.close()
+    assert found["FOR_WORKERS"] == "2"
+    assert not {"NOT_FOR_WORKERS", "NEVER"} & set(found)
+
+
 def test_program_that_is_absent_cannot_be_started(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/absent")
     with pytest.raises(OSError, match="absent"):

@@ -7,6 +7,7 @@ in the working directory unless a command is told otherwise, and are looked at f
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -30,6 +31,19 @@ def user_schedules() -> Path:
 def user_logs() -> Path:
     """Default folder of the user's own tuning logs."""
     return Path("tuning_logs")
+
+
+def user_cache() -> Path:
+    """Folder of what can be made again: ``TVM_CONV3DT_CACHE``, else the platform's own place for caches.
+
+    The latter is known where the compiler is installed, which brings the package `platformdirs`.
+    """
+    named = os.environ.get("TVM_CONV3DT_CACHE")
+    if named:
+        return Path(named)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("tvm-conv3dt")
 
 
 def schedule_folders(own: Path | None = None) -> list[Path]:

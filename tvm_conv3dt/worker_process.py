@@ -42,8 +42,8 @@ class WorkerProcess:
         What it runs.
     arguments : sequence of str
         Its arguments after the connection's file descriptor.
-    environment : mapping of str to str
-        Variables beside this process's own.
+    environment : mapping of str to str or None
+        Variables beside this process's own; None takes one away.
     output : file, optional
         Takes the standard output and error; by default they are shared with this process.
 
@@ -57,18 +57,23 @@ class WorkerProcess:
         self,
         module: str,
         arguments: Sequence[str],
-        environment: Mapping[str, str] | None = None,
+        environment: Mapping[str, str | None] | None = None,
         output: IO[bytes] | None = None,
     ) -> None:
         self._connection: Connection[Any, Any]
         self._connection, theirs = Pipe()
         # The worker finds this package where we found it, also where it is not installed.
         path = [str(Path(tvm_conv3dt.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-        variables = {"PYTHONPATH": os.pathsep.join(filter(None, path)), **(environment or {})}
+        own = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
+        variables = {
+            name: value
+            for name, value in {**own, **(environment or {})}.items()
+            if value is not None
+        }
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, str(theirs.fileno()), *arguments],
-                env={**os.environ, **variables},
+                env=variables,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tvm_conv3dt.cli import bench
 from tvm_conv3dt.measure import contest, peers
 from tvm_conv3dt.measure.peers import Peer
 
@@ -21,7 +22,7 @@ OURS = ["tvm_conv3dt", "tvm_conv3dt"]
 def quick(monkeypatch):
     """A machine whose ceilings need no measuring, and peers that are not frameworks."""
     monkeypatch.setenv("PYTHONPATH", str(FAKES), prepend=":")
-    monkeypatch.setattr(contest, "_MACHINE", Peer("fake_peer", arguments=("machine",)))
+    monkeypatch.setattr(bench, "_MACHINE", Peer("fake_peer", arguments=("machine",)))
     monkeypatch.setattr(contest, "_CEILING_SECONDS", 0.001)
     for name in ("right", "crash", "wrong"):
         monkeypatch.setitem(peers.PEERS, name, Peer("fake_peer", arguments=(name,)))
@@ -92,6 +93,33 @@ def test_peer_that_is_not_installed_is_told_before_anything_runs(invoke, bundle,
     result = invoke("bench", bundle, "--against", "absent")
     assert result.exit_code == 3
     assert 'pip install "tvm-conv3dt[peers]"' in result.stderr
+
+
+def test_stock_tvm_gets_its_folder_and_trials(invoke, bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("TVM_CONV3DT_CACHE", str(tmp_path / "cache"))
+    told = Peer("fake_peer", arguments=("to be replaced",))
+    monkeypatch.setitem(peers.PEERS, "tvm", told)
+    asked = {}
+
+    class Refused(Exception):
+        pass
+
+    def contest_of(ours, chosen, *others):
+        asked.update(chosen)
+        raise Refused
+
+    monkeypatch.setattr(bench, "Contest", contest_of)
+    result = invoke("bench", bundle, "--against", "tvm", "--stock-trials", 7)
+    assert isinstance(result.exception, Refused)
+    assert asked["tvm"].arguments == (str(tmp_path / "cache" / "stock-tvm"), "7")
+
+
+def test_progress_of_a_slow_peer_is_told_on_stderr(invoke, bundle, monkeypatch):
+    monkeypatch.setitem(peers.PEERS, "slow", Peer("fake_peer", arguments=("slow", "0")))
+    result = invoke("bench", bundle, "--seconds", 0.01, "--against", "slow", "--json")
+    assert result.exit_code == 0, result.output
+    assert "slow: step 3" in result.stderr
+    assert json.loads(result.stdout)
 
 
 @pytest.mark.slow

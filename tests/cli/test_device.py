@@ -48,7 +48,9 @@ def test_list_names_the_catalogue(name):
     ]
 
 
-def test_measure_adds_ceilings(monkeypatch):
+@pytest.mark.parametrize("peak", [None, 234.56])
+def test_measure_adds_ceilings(monkeypatch, peak):
+    from tvm_conv3dt.cli import machine_peer
     from tvm_conv3dt.measure import ceiling
 
     class Found:
@@ -56,5 +58,7 @@ def test_measure_adds_ceilings(monkeypatch):
         copy_gbs = 7.89
 
     monkeypatch.setattr(ceiling, "measure", lambda threads: Found())
+    monkeypatch.setattr(machine_peer, "peak_gflops", lambda threads: peak)
     facts = json.loads(invoke("--measure", "--json").stdout)
     assert (facts["sgemm_gflops"], facts["copy_gbs"]) == (123.5, 7.9)
+    assert facts["fma_gflops"] == (peak and 234.6)

@@ -1,50 +1,59 @@
 """The roofline's arithmetic, and that its measurements do the work they count."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from tvm_conv3dt.errors import PlatformError
 from tvm_conv3dt.measure import ceiling
 from tvm_conv3dt.measure.ceiling import Ceilings
+from tvm_conv3dt.measure.timing import Timing
 from tvm_conv3dt.spec import Workload
 
 WORKLOAD = Workload.make([1, 4, 4, 4, 8], [2, 2, 2, 4, 8], [1, 8, 8, 8, 4], 2)
 
 
-def ceilings(gflops=1e9, copy=1e9, write=1e9, cached=1e9, cache_bytes=0):
-    return Ceilings(gflops, copy, write, cached, cache_bytes, threads=1)
-
-
 OUTPUT_BYTES = 8 * 8 * 8 * 4 * 4
+
+
+def ceilings(gflops=1e9, copy=1e9, write=1e9, **others):
+    return Ceilings(gflops, copy, write, threads=1, **others)
 
 
 @pytest.mark.parametrize(
     ("found", "limit"),
     [
         (ceilings(gflops=WORKLOAD.flops / 1e9), "compute"),
+        (ceilings(gflops=1e-9, fma_gflops=WORKLOAD.flops / 1e9), "compute"),
+        (ceilings(gflops=WORKLOAD.flops / 1e9, fma_gflops=1e-9), "compute"),
         (ceilings(copy=WORKLOAD.bytes / 1e9), "memory"),
         (ceilings(write=OUTPUT_BYTES / 1e9), "memory"),
-        (ceilings(cached=WORKLOAD.bytes / 1e9, cache_bytes=WORKLOAD.bytes), "cache"),
+        (ceilings(copy=1e-9, move_gbs={WORKLOAD.id: WORKLOAD.bytes / 1e9}), "memory"),
     ],
-    ids=["compute", "copy", "write", "cache"],
+    ids=["product", "multiply-adds", "faster product", "copy", "write", "its own bytes"],
 )
 def test_time_is_that_of_the_tightest_limit(found, limit):
     assert (found.seconds(WORKLOAD), found.limit(WORKLOAD)) == (1.0, limit)
 
 
-def test_cache_limits_what_fits_into_it_only():
-    one_less = ceilings(copy=WORKLOAD.bytes / 1e9, cached=1e9, cache_bytes=WORKLOAD.bytes - 1)
-    assert one_less.seconds(WORKLOAD) == 1.0
+def test_another_workloads_bytes_say_nothing():
+    found = ceilings(copy=WORKLOAD.bytes / 1e9, move_gbs={"another": 1e-9})
+    assert found.seconds(WORKLOAD) == 1.0
 
 
-def test_machine_without_an_entry_has_no_known_cache(monkeypatch):
-    def refuse():
-        raise PlatformError("unknown")
+def test_limits_are_rates_by_the_medians():
+    second = Timing(2.0, 1.0, 3.0, 0.5, 9)
+    names = ("product", "copy", "write", "fma", "move one")
+    work = {name: (place + 1) * 2 * 10**9 for place, name in enumerate(names)}
+    found = Ceilings.of(dict.fromkeys(names, second), work, 2)
+    assert found == Ceilings(1.0, 2.0, 3.0, 2, 4.0, {"one": 5.0})
 
-    monkeypatch.setattr(ceiling.device, "host", refuse)
-    assert ceiling.cache_bytes() == 0
+
+def test_limits_survive_json():
+    found = ceilings(fma_gflops=2.0, move_gbs={WORKLOAD.id: 3.0})
+    assert Ceilings(**json.loads(json.dumps(asdict(found)))) == found
 
 
 def test_product_does_the_operations_that_it_counts():
@@ -64,15 +73,6 @@ def test_copy_moves_the_bytes_that_it_counts(monkeypatch, parts):
     assert len(moved) == parts
 
 
-def test_repeated_copy_counts_every_pass(monkeypatch):
-    moved = []
-    monkeypatch.setattr(ceiling.np, "copyto", lambda to, by: moved.append(to.nbytes + by.nbytes))
-    with ThreadPoolExecutor(2) as pool:
-        run, size = ceiling.copy(pool, 2, 1 << 12, passes=3)
-        run()
-    assert size == 3 * (2 << 12) == sum(moved)
-
-
 @pytest.mark.parametrize("parts", [1, 3])
 def test_write_fills_the_bytes_that_it_counts(monkeypatch, parts):
     filled = []
@@ -84,6 +84,66 @@ def test_write_fills_the_bytes_that_it_counts(monkeypatch, parts):
     assert len(filled) == parts
 
 
+LARGE = [2, 64, 64, 64, 3]
+MOVED = {
+    "more written": Workload.make(LARGE, [2, 2, 2, 3, 3], [2, 128, 128, 128, 3], 2),
+    "more read": Workload.make(LARGE, [2, 2, 2, 1, 3], [2, 64, 64, 64, 1], 1),
+    "hardly any": WORKLOAD,
+}
+
+
+class Library:
+    """Counts the bytes that are read and written instead."""
+
+    def __init__(self):
+        self.read = self.written = 0
+
+    def memmove(self, to, by, size):
+        self.read += size
+        self.written += size
+
+    def memset(self, to, by, size):
+        self.written += size
+
+    def memchr(self, to, by, size):
+        self.read += size.value
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("workload", MOVED.values(), ids=MOVED)
+def test_move_reads_and_writes_as_the_workload_does(monkeypatch, workload, parts):
+    found = Library()
+    monkeypatch.setattr(ceiling, "_LIBC", found)
+    for name in ("memmove", "memset"):
+        monkeypatch.setattr(ceiling.ctypes, name, getattr(found, name))
+    with ThreadPoolExecutor(1) as pool:  # so that none counts while another does
+        ((name, (run, size)),) = ceiling.move(pool, parts, workload).items()
+        run()
+    assert name == f"move {workload.id}"
+    assert size == found.read + found.written
+    output = int(np.prod(workload.output_shape)) * 4
+    assert size % workload.bytes == 0
+    assert found.written * workload.bytes == size * output
+
+
+def test_move_copies_fills_and_searches():
+    for workload in MOVED.values():
+        with ThreadPoolExecutor(2) as pool:
+            ((run, _),) = ceiling.move(pool, 2, workload).values()
+            assert run() is None
+
+
+def test_failure_while_moving_is_not_lost(monkeypatch):
+    def refuse(*arguments):
+        raise MemoryError("no more")
+
+    monkeypatch.setattr(ceiling.ctypes, "memmove", refuse)
+    with ThreadPoolExecutor(2) as pool:
+        ((run, _),) = ceiling.move(pool, 2, WORKLOAD).values()
+        with pytest.raises(MemoryError):
+            run()
+
+
 def test_measurement_gives_positive_limits(monkeypatch):
     monkeypatch.setattr(
         ceiling,
@@ -92,9 +152,11 @@ def test_measurement_gives_positive_limits(monkeypatch):
             "product": ceiling.sgemm(64),
             "copy": ceiling.copy(pool, threads, 1 << 16),
             "write": ceiling.write(pool, threads, 1 << 16),
-            "cached copy": ceiling.copy(pool, threads, 1 << 12, 4),
         },
     )
-    found = ceiling.measure(threads=2, seconds=0)
-    assert min(found.gflops, found.copy_gbs, found.write_gbs, found.cached_gbs) > 0
+    monkeypatch.setattr(ceiling, "rest", lambda: True)
+    more = {ceiling.FMA: (lambda: None, 1)}
+    found = ceiling.measure(2, 0, [WORKLOAD], more)
+    assert min(found.gflops, found.copy_gbs, found.write_gbs, found.fma_gflops) > 0
+    assert found.move_gbs[WORKLOAD.id] > 0
     assert found.threads == 2

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ from tvm_conv3dt.measure.timing import Timing
 from tvm_conv3dt.spec import Workload
 
 WORKLOAD = Workload.make([1, 8, 8, 8, 100], [2, 2, 2, 125, 100], [1, 16, 16, 16, 125], 2)
-CEILINGS = Ceilings(102.4, 1000.0, 1000.0, 1000.0, 0, 2)  # one millisecond
+CEILINGS = Ceilings(102.4, 1000.0, 1000.0, 2)  # one millisecond
 PEERS = ("pytorch", "tensorflow")
 
 
@@ -99,21 +100,39 @@ def test_remarks_say_the_means_and_what_outputs_were():
     assert "pytorch fresh, tensorflow fresh" in text
 
 
+def test_remarks_name_both_limits_of_arithmetic_and_the_layers_speeds():
+    found = Ceilings(102.4, 1000.0, 1000.0, 2, 204.8, {"one": 20.0, "two": 40.0})
+    text = "\n".join(comparison_report.remarks([FIRST], found, PEERS))
+    assert "multiply-adds 205 GFLOP/s, matrix product 102 GFLOP/s" in text
+    assert "each layer's own bytes 20.0 to 40.0 GB/s" in text
+    assert "needs the compiler" not in text
+
+
+def test_remarks_say_where_the_peak_is_not_known():
+    text = "\n".join(comparison_report.remarks([FIRST], CEILINGS, PEERS))
+    assert "the compute limit is the matrix product" in text
+    assert "needs the compiler" in text
+
+
 def test_json_keeps_every_layout_and_failure():
     found = json.loads(json.dumps(comparison_report.to_dict([FIRST, SECOND], CEILINGS, {})))
     first, second = found["rows"]
     layouts = [each["layout"] for each in first["timings"] if each["implementation"] == "pytorch"]
     assert layouts == ["contiguous", "channels_last_3d"]
     assert first["timings"][0]["share"] == pytest.approx(0.5)
+    assert first["ceiling_ms"] == first["compute_ms"] == pytest.approx(1.0)
+    assert first["memory_ms"] == pytest.approx(WORKLOAD.bytes / 1e9)
     assert second["failures"]["tensorflow"] == {"kind": "SIGABRT", "message": "aborted"}
     assert found["summary"]["speedup"] == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("draw", [comparison_picture.draw_layers, comparison_picture.draw_roofline])
 @pytest.mark.parametrize("rows", [[], [FIRST, SECOND, LOST], [FIRST] * 30], ids=len)
-def test_picture_is_a_png(tmp_path, draw, rows):
+@pytest.mark.parametrize("peak", [None, 204.8])
+def test_picture_is_a_png(tmp_path, draw, rows, peak):
     pytest.importorskip("matplotlib")
-    draw(tmp_path / "picture.png", rows, CEILINGS, PEERS, "title")
+    ceilings = replace(CEILINGS, fma_gflops=peak)
+    draw(tmp_path / "picture.png", rows, ceilings, PEERS, "title")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(FileWriteError, match="failed to write picture"):
         draw(tmp_path / "none" / "picture.png", rows, CEILINGS, PEERS)

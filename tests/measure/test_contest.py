@@ -21,13 +21,12 @@ def fake(*arguments):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "peers"), prepend=":")
-    monkeypatch.setattr(contest, "_MACHINE", fake("machine"))
     monkeypatch.setattr(contest, "_CEILING_SECONDS", 0.001)
 
 
-def compare(ours=("right",), **peers):
+def compare(ours=("right",), machine=("machine",), **peers):
     table = {name: fake(*words) for name, words in peers.items()}
-    with Contest(fake(*ours), table, 2) as running:
+    with Contest(fake(*ours), table, 2, fake(*machine)) as running:
         return running.layer("a/b", WORKLOAD, 10, 0.01), running.ceilings(), running.versions
 
 
@@ -67,7 +66,25 @@ def test_nothing_is_compared_with_a_result_that_we_do_not_have():
     }
 
 
-def test_ceilings_that_cannot_be_measured_are_an_error(monkeypatch):
-    monkeypatch.setattr(contest, "_MACHINE", fake("refuse"))
+def test_ceilings_that_cannot_be_measured_are_an_error():
     with pytest.raises(PlatformError, match="failed to measure ceilings"):
-        compare()
+        compare(machine=("refuse",))
+
+
+def test_progress_is_told_with_its_implementation():
+    told = []
+    table = {"late": fake("slow", "0")}
+    report = lambda *words: told.append(words)
+    with Contest(fake("right"), table, 2, fake("machine"), report) as running:
+        running.layer("a/b", WORKLOAD, 10, 0.01)
+    assert told == [("late", f"step {place}") for place in range(4)]
+
+
+def test_machine_is_measured_at_the_size_of_every_layer():
+    other = Workload.make([1, 2, 2, 2, 4], [2, 2, 2, 2, 4], [1, 4, 4, 4, 2], 2)
+    with Contest(fake("right"), {}, 2, fake("machine", "fma")) as running:
+        for workload in (WORKLOAD, other):
+            running.layer("a/b", workload, 10, 0.01)
+        found = running.ceilings()
+    assert set(found.move_gbs) == {WORKLOAD.id, other.id}
+    assert found.fma_gflops > 0

@@ -14,7 +14,7 @@ from tvm_conv3dt.spec import Workload
 pytest.importorskip("matplotlib")
 
 WORKLOAD = Workload.make([1, 8, 8, 8, 100], [2, 2, 2, 125, 100], [1, 16, 16, 16, 125], 2)
-CEILINGS = Ceilings(100.0, 10.0, 10.0, 40.0, 0, threads=2)
+CEILINGS = Ceilings(100.0, 10.0, 10.0, threads=2, fma_gflops=150.0)
 
 
 def rows(count, names=("untuned", "tuned")):

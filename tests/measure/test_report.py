@@ -13,7 +13,7 @@ from tvm_conv3dt.spec import Workload
 
 WORKLOAD = Workload.make([1, 8, 8, 8, 100], [2, 2, 2, 125, 100], [1, 16, 16, 16, 125], 2)
 assert WORKLOAD.flops == 102_400_000
-CEILINGS = Ceilings(102.4, 1000.0, 1000.0, 1000.0, 0, threads=2)  # one millisecond
+CEILINGS = Ceilings(102.4, 1000.0, 1000.0, threads=2)  # one millisecond
 
 
 def timing(seconds):
@@ -51,6 +51,11 @@ def test_table_of_one_implementation_does_not_name_it():
 
 def test_table_of_nothing_is_printed():
     assert printed([])
+
+
+def test_limits_of_arithmetic_are_named():
+    found = Ceilings(102.4, 1000.0, 1000.0, threads=2, fma_gflops=204.8)
+    assert report.arithmetic(found) == "multiply-adds 205 GFLOP/s, matrix product 102 GFLOP/s"
 
 
 @pytest.mark.parametrize(

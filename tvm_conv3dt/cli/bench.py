@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from tvm_conv3dt import runtime
+from tvm_conv3dt import paths, runtime
 from tvm_conv3dt.cli import bundles, options, output, progress
 from tvm_conv3dt.errors import VerificationError, describe
 from tvm_conv3dt.files import write_atomic, write_json
 from tvm_conv3dt.measure import comparison_picture, comparison_report, peers
 from tvm_conv3dt.measure.ceiling import Ceilings
 from tvm_conv3dt.measure.comparison import OURS, Comparison
-from tvm_conv3dt.measure.contest import Contest
+from tvm_conv3dt.measure.contest import BLAS_VARIABLES, Contest
 from tvm_conv3dt.measure.peers import Peer
 from tvm_conv3dt.runtime.library import check_content
+
+_STOCK = "tvm"  # the peer that must be tuned
+_MACHINE = Peer("tvm_conv3dt.cli.machine_peer", dropped=BLAS_VARIABLES)
 
 
 class Peers(click.ParamType[tuple[str, ...]]):
@@ -57,6 +61,14 @@ class Peers(click.ParamType[tuple[str, ...]]):
     help=f"Time these installed frameworks in turns with the bundle: {', '.join(peers.PEERS)}.",
 )
 @click.option(
+    "--stock-trials",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    metavar="N",
+    help="Trials of the peer tvm, which tunes TVM's own operator: some minutes a layer, once.",
+)
+@click.option(
     "-o",
     "--output",
     "results",
@@ -72,6 +84,7 @@ def command(
     seconds: float,
     threads: int | None,
     against: tuple[str, ...],
+    stock_trials: int,
     results: Path | None,
     as_json: bool,
 ) -> None:
@@ -79,7 +92,8 @@ def command(
 
     Every implementation has a process of its own, the same threads and the same data, and is timed only after its
     result was checked; they take turns, and all others sleep meanwhile. The column out= is for op(x, out=y),
-    whose output's memory is reused, and fresh for op(x).
+    whose output's memory is reused, and fresh for op(x). The peer tvm is TVM's own operator, tuned in TVM's own
+    space; its results are kept in the cache (TVM_CONV3DT_CACHE).
 
     \b
     Example:
@@ -94,10 +108,19 @@ def command(
     place = (str(folder.resolve()), bundle.level.device)
     ours = Peer("tvm_conv3dt.cli.bundle_peer", arguments=place)
     chosen = {name: peers.PEERS[name] for name in against}
+    if _STOCK in chosen:
+        arguments = (str(paths.user_cache() / "stock-tvm"), str(stock_trials))
+        chosen[_STOCK] = replace(chosen[_STOCK], arguments=arguments)
     found = []
     with (
         progress.steps("timing", total=len(layers)) as steps,
-        Contest(ours, chosen, runtime.get_num_threads()) as contest,
+        Contest(
+            ours,
+            chosen,
+            runtime.get_num_threads(),
+            _MACHINE,
+            lambda name, text: steps.remark(f"{name}: {text}"),
+        ) as contest,
     ):
         for layer in layers:
             steps.begin(f"timing {layer.name}")

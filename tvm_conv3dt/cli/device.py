@@ -110,10 +110,16 @@ def _version(package: str) -> str | None:
 
 def _ceilings() -> dict[str, object]:
     from tvm_conv3dt import threads
+    from tvm_conv3dt.cli import machine_peer
     from tvm_conv3dt.measure import ceiling
 
-    found = ceiling.measure(threads.available())
-    return {"sgemm_gflops": round(found.gflops, 1), "copy_gbs": round(found.copy_gbs, 1)}
+    count = threads.available()
+    found, peak = ceiling.measure(count), machine_peer.peak_gflops(count)
+    return {
+        "fma_gflops": None if peak is None else round(peak, 1),
+        "sgemm_gflops": round(found.gflops, 1),
+        "copy_gbs": round(found.copy_gbs, 1),
+    }
 
 
 def _text(value: object) -> str:

@@ -37,7 +37,7 @@ def measure(bundles: Mapping[str, Path], seconds: float) -> tuple[list[Row], Cei
     Returns
     -------
     tuple of (list of Row, Ceilings)
-        The times, and what the machine reached in the same process.
+        The times, and what the machine reached in the same process, the peak of multiply-adds aside.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def _run(folders: Mapping[str, str], seconds: float) -> dict[str, Any]:
     for bundle in bundles.values():
         for layer in layers:
             verify(layer.workload, runner(bundle, layer)).raise_if_failed()
-    ceilings = ceiling.measure()
+    ceilings = ceiling.measure(workloads=[layer.workload for layer in layers])
     rows = [speed.row(layer, bundles, seconds) for layer in layers]
     return {
         "ceilings": asdict(ceilings),

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 import tvm
 from filelock import FileLock
-from platformdirs import user_cache_path
 
 import tvm_conv3dt
 from tvm_conv3dt import paths
@@ -31,9 +29,8 @@ __all__ = ["bundle_for", "folder"]
 
 
 def folder() -> Path:
-    """Return the cache's folder: ``TVM_CONV3DT_CACHE``, else the platform's own place for caches."""
-    named = os.environ.get("TVM_CONV3DT_CACHE")
-    return Path(named) if named else user_cache_path("tvm-conv3dt")
+    """Return the cache's folder, see `paths.user_cache`."""
+    return paths.user_cache()
 
 
 def bundle_for(workload: Workload) -> Path:

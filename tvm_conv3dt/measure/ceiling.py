@@ -1,29 +1,40 @@
-"""What this machine can reach at all: a matrix product, copies and writes, measured with NumPy.
+"""What this machine can reach at all: multiply-adds, a matrix product, copies and writes.
 
-A kernel's speed is told as a share of these, so that figures of different machines compare.
+A kernel's speed is told as a share of these, so that figures of different machines compare. All but the peak of
+multiply-adds, whose kernel the compiler makes, need NumPy and the C library only.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from tvm_conv3dt import device
 from tvm_conv3dt import threads as core_threads
-from tvm_conv3dt.errors import PlatformError
-from tvm_conv3dt.measure.timing import Timing, interleave
+from tvm_conv3dt.measure.timing import Timing, rest, turn
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["Ceilings", "Load", "cache_bytes", "copy", "loads", "measure", "sgemm", "write"]
+__all__ = ["FMA", "Ceilings", "Load", "copy", "loads", "measure", "move", "sgemm", "write"]
+
+FMA = "fma"
+"""The name, among loads, of the kernel that does nothing but multiply and add."""
 
 _PRODUCT = 2048
 _VOLUME = 96 << 20
-# A copy inside the caches is over before threads have woken up, so each thread repeats its part.
-_CACHED_PASSES = 16
+# What a thread moves at least: a few microseconds of work are lost among calls. Half a core's own cache.
+_LEAST_PART = 512 << 10
+# What is moved in one call at least: a smaller move is over before threads have woken up, so it is repeated.
+_LEAST_CALL = 64 << 20
+_ROUNDS = 3
+_MOVE = "move "  # then the workload's id
+
+_LIBC = ctypes.CDLL(None)
+
+_Bytes = np.ndarray[tuple[int], np.dtype[np.uint8]]
 
 Load = tuple[Callable[[], object], int]
 """Something to time, and the operations or bytes of one call."""
@@ -38,73 +49,85 @@ class Ceilings:
     gflops : float
         Of a large single-precision matrix product, in 1e9 operations per second.
     copy_gbs : float
-        Of a copy too large for the caches, in 1e9 bytes per second, reading and writing both counted.
+        Of a large copy, in 1e9 bytes per second, reading and writing both counted.
     write_gbs : float
-        Of filling memory too large for the caches, in 1e9 bytes per second.
-    cached_gbs : float
-        As `copy_gbs`, of two arrays that together are half as large as the last-level cache.
-    cache_bytes : int
-        The last-level cache; 0 where it is not known, and nothing then counts as fitting.
+        Of filling large memory, in 1e9 bytes per second.
     threads : int
         How many threads copied and wrote. NumPy's BLAS decides itself how many multiply: all cores, or
         what its environment variables say.
+    fma_gflops : float or None
+        Of multiply-adds in registers, in 1e9 operations per second; None where the compiler, which makes their
+        kernel, was not there.
+    move_gbs : mapping of str to float
+        By workload id: of `move`, in 1e9 bytes per second, reading and writing both counted.
     """
 
     gflops: float
     copy_gbs: float
     write_gbs: float
-    cached_gbs: float
-    cache_bytes: int
     threads: int
+    fma_gflops: float | None = None
+    move_gbs: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, timings: Mapping[str, Timing], work: Mapping[str, int], threads: int) -> Ceilings:
         """Return the limits that the medians of `loads` give."""
         rates = {name: work[name] / timings[name].median / 1e9 for name in timings}
-        return cls(
-            rates["product"],
-            rates["copy"],
-            rates["write"],
-            rates["cached copy"],
-            cache_bytes(),
-            threads,
-        )
+        moves = {
+            name.removeprefix(_MOVE): rate for name, rate in rates.items() if name.startswith(_MOVE)
+        }
+        return cls(rates["product"], rates["copy"], rates["write"], threads, rates.get(FMA), moves)
+
+    @property
+    def compute_limits(self) -> dict[str, float]:
+        """What arithmetic was measured, by its name, in 1e9 operations per second."""
+        peak = {} if self.fma_gflops is None else {"multiply-adds": self.fma_gflops}
+        return {**peak, "matrix product": self.gflops}
+
+    @property
+    def peak_gflops(self) -> float:
+        """The limit of arithmetic: `fma_gflops` where it is known, and never less than `gflops`.
+
+        A product can be the faster one, where it has units of its own.
+        """
+        return max(self.compute_limits.values())
 
     def seconds(self, workload: Workload) -> float:
         """Return the shortest time that the limits allow: the roofline.
 
-        ``max(flops / gflops, memory)``, with `memory_seconds` for the latter.
+        ``max(flops / peak_gflops, memory)``, with `memory_seconds` for the latter.
         """
         return max(self.compute_seconds(workload), self.memory_seconds(workload))
 
     def compute_seconds(self, workload: Workload) -> float:
-        """Return the time of the arithmetic alone: ``flops / gflops``."""
-        return workload.flops / (self.gflops * 1e9)
+        """Return the time of the arithmetic alone: ``flops / peak_gflops``."""
+        return workload.flops / (self.peak_gflops * 1e9)
 
     def memory_seconds(self, workload: Workload) -> float:
         """Return the time of moving every operand once.
 
-        Where `fits` holds, ``bytes / cached_gbs``; elsewhere
-        ``max(bytes / copy_gbs, output bytes / write_gbs)``, since writing alone may be slower than a
-        copy, half of which is reading.
+        Where it was measured for this workload, ``bytes / move_gbs``, which is at the speed of whichever caches hold
+        so many bytes; elsewhere ``max(bytes / copy_gbs, output bytes / write_gbs)``, since writing alone may be
+        slower than a copy, half of which is reading.
         """
-        if self.fits(workload):
-            return workload.bytes / (self.cached_gbs * 1e9)
-        written = int(np.prod(workload.output_shape, dtype=object)) * workload.itemsize
+        rate = self.move_gbs.get(workload.id)
+        if rate is not None:
+            return workload.bytes / (rate * 1e9)
+        written = _written(workload)
         return max(workload.bytes / (self.copy_gbs * 1e9), written / (self.write_gbs * 1e9))
 
-    def fits(self, workload: Workload) -> bool:
-        """Return whether input, filters and output together fit the last-level cache."""
-        return workload.bytes <= self.cache_bytes
-
     def limit(self, workload: Workload) -> str:
-        """Return what limits the workload: ``"compute"``, ``"memory"`` or ``"cache"``."""
-        if self.compute_seconds(workload) >= self.memory_seconds(workload):
-            return "compute"
-        return "cache" if self.fits(workload) else "memory"
+        """Return what limits the workload: ``"compute"`` or ``"memory"``, caches included."""
+        compute = self.compute_seconds(workload) >= self.memory_seconds(workload)
+        return "compute" if compute else "memory"
 
 
-def measure(threads: int | None = None, seconds: float = 1.0) -> Ceilings:
+def measure(
+    threads: int | None = None,
+    seconds: float = 1.0,
+    workloads: Iterable[Workload] = (),
+    more: Mapping[str, Load] | None = None,
+) -> Ceilings:
     """Measure the limits in this process.
 
     Parameters
@@ -113,6 +136,10 @@ def measure(threads: int | None = None, seconds: float = 1.0) -> Ceilings:
         How many threads copy; None means what the process may use.
     seconds : float
         About how long to measure.
+    workloads : iterable of Workload
+        Whose bytes to move too.
+    more : mapping of str to Load, optional
+        What else to time, such as `FMA`.
 
     Returns
     -------
@@ -121,30 +148,25 @@ def measure(threads: int | None = None, seconds: float = 1.0) -> Ceilings:
     """
     count = threads or core_threads.available()
     with ThreadPoolExecutor(count) as pool:
-        found = loads(pool, count)
-        runs = {name: run for name, (run, _) in found.items()}
-        timings = interleave(runs, seconds, min_rounds=3)
+        found = {**loads(pool, count), **(more or {})}
+        for workload in workloads:
+            found.update(move(pool, count, workload))
+        samples: dict[str, list[float]] = {name: [] for name in found}
+        for _ in range(_ROUNDS):
+            for name, (run, _) in found.items():
+                samples[name] += turn(run, seconds / _ROUNDS / len(found))
+                rest()  # the product's threads spin for longer than a copy takes
+    timings = {name: Timing.of(each) for name, each in samples.items()}
     return Ceilings.of(timings, {name: work for name, (_, work) in found.items()}, count)
 
 
 def loads(pool: Executor, threads: int) -> dict[str, Load]:
-    """Return all that is to be timed, by the names that `Ceilings.of` knows."""
-    cached = max(cache_bytes() // 4, 1 << 16)
+    """Return what is to be timed whatever the workload, by the names that `Ceilings.of` knows."""
     return {
         "product": sgemm(),
         "copy": copy(pool, threads),
         "write": write(pool, threads),
-        "cached copy": copy(pool, threads, cached, _CACHED_PASSES),
     }
-
-
-def cache_bytes() -> int:
-    """Return the size of the last-level cache that this process may use; 0 where it is not known."""
-    try:
-        found = device.host()
-    except PlatformError:
-        return 0
-    return found.l3_bytes or found.l2_bytes * found.cores
 
 
 def sgemm(size: int = _PRODUCT) -> Load:
@@ -166,7 +188,7 @@ def sgemm(size: int = _PRODUCT) -> Load:
     return (lambda: np.matmul(a, b, out=c)), 2 * size**3
 
 
-def copy(pool: Executor, parts: int, size: int = _VOLUME, passes: int = 1) -> Load:
+def copy(pool: Executor, parts: int, size: int = _VOLUME) -> Load:
     """Return a copy from memory to memory to time beside kernels.
 
     Parameters
@@ -177,8 +199,6 @@ def copy(pool: Executor, parts: int, size: int = _VOLUME, passes: int = 1) -> Lo
         Into how many pieces the copy is cut.
     size : int
         Bytes of the source.
-    passes : int
-        How often each piece is copied in one call.
 
     Returns
     -------
@@ -189,14 +209,10 @@ def copy(pool: Executor, parts: int, size: int = _VOLUME, passes: int = 1) -> Lo
     target = np.zeros_like(source)
     pieces = list(zip(np.array_split(target, parts), np.array_split(source, parts), strict=True))
 
-    def part(to: object, by: object) -> None:
-        for _ in range(passes):
-            np.copyto(to, by)  # type: ignore[arg-type]
-
     def run() -> None:
-        wait([pool.submit(part, *piece) for piece in pieces])
+        wait([pool.submit(np.copyto, *piece) for piece in pieces])
 
-    return run, 2 * source.nbytes * passes
+    return run, 2 * source.nbytes
 
 
 def write(pool: Executor, parts: int, size: int = _VOLUME) -> Load:
@@ -224,3 +240,67 @@ def write(pool: Executor, parts: int, size: int = _VOLUME) -> Load:
         wait([pool.submit(ctypes.memset, piece.ctypes.data, 1, piece.nbytes) for piece in pieces])
 
     return run, target.nbytes
+
+
+def move(pool: Executor, parts: int, workload: Workload) -> dict[str, Load]:
+    """Return the moving of as many bytes as a workload reads and writes, to time beside kernels.
+
+    It needs no idea of the caches, whose sizes a virtual machine may report and not have: what so many bytes find
+    room in decides. As much as possible is copied; of what is left over, a surplus of output is filled, and one of input
+    is searched for a byte that is not there.
+
+    Parameters
+    ----------
+    pool : Executor
+        Moves the parts; ctypes lets them run at once.
+    parts : int
+        Into how many pieces the memory is cut.
+    workload : Workload
+        Whose bytes are moved; where they are very few, more of them in the same proportion.
+
+    Returns
+    -------
+    dict of str to Load
+        One, by the name that `Ceilings.of` knows.
+    """
+    written = _written(workload)
+    sizes = (workload.bytes - written, written)
+    scale = math.ceil(parts * _LEAST_PART / workload.bytes)
+    passes = math.ceil(_LEAST_CALL / (workload.bytes * scale))
+    read, written = (size * scale for size in sizes)
+    source, target = np.ones(read, np.uint8), np.ones(written, np.uint8)
+    both = min(read, written)
+    pieces = list(
+        zip(
+            np.array_split(target[:both], parts),
+            np.array_split(source[:both], parts),
+            np.array_split(target[both:], parts),
+            np.array_split(source[both:], parts),
+            strict=True,
+        )
+    )
+
+    def run() -> None:
+        done = [pool.submit(_move_part, passes, *piece) for piece in pieces]
+        for each in done:
+            each.result()
+
+    return {_MOVE + workload.id: (run, (read + written) * passes)}
+
+
+def _move_part(passes: int, to: _Bytes, by: _Bytes, filled: _Bytes, searched: _Bytes) -> None:
+    # The C library's own ways, all over the machine's widest registers.
+    copied = (to.ctypes.data, by.ctypes.data, to.nbytes)
+    fill = (filled.ctypes.data, 1, filled.nbytes)
+    search = (ctypes.c_void_p(searched.ctypes.data), 0, ctypes.c_size_t(searched.nbytes))
+    for _ in range(passes):
+        if to.nbytes:
+            ctypes.memmove(*copied)
+        if filled.nbytes:
+            ctypes.memset(*fill)
+        if searched.nbytes:
+            _LIBC.memchr(*search)
+
+
+def _written(workload: Workload) -> int:
+    return math.prod(workload.output_shape) * workload.itemsize

@@ -113,9 +113,12 @@ def draw_roofline(
     """
     canvas, axes = _canvas(9, 6, title)
     intensities = [each.workload.flops / each.workload.bytes for each in comparisons]
-    ridges = [ceilings.gflops / rate for rate in (ceilings.copy_gbs, ceilings.cached_gbs)]
-    low, high = min([*ridges, *intensities]) / 2, max([*ridges, *intensities]) * 2
-    speeds = [ceilings.gflops]
+    ridge = ceilings.peak_gflops / ceilings.copy_gbs
+    low, high = min([ridge, *intensities]) / 2, max([ridge, *intensities]) * 2
+    reachable = [
+        each.workload.flops / ceilings.seconds(each.workload) / 1e9 for each in comparisons
+    ]
+    speeds = [ceilings.peak_gflops, *reachable]
     for index, name in reversed(list(enumerate([OURS, *order]))):  # ours on top
         points = [
             (intensity, gflops(each.workload, entry.timing))
@@ -135,17 +138,26 @@ def draw_roofline(
             label=name,
             zorder=3,
         )
-    for rate, style, what in (
-        (ceilings.copy_gbs, "-", "memory"),
-        (ceilings.cached_gbs, "--", "cache"),
-    ):
-        ridge = ceilings.gflops / rate
-        roof = [low * rate, ceilings.gflops, ceilings.gflops]
-        label = f"{what}: {rate:.0f} GB/s"
-        axes.plot([low, ridge, high], roof, style, color=_INK, linewidth=1.4, label=label)
-    note = f"{ceilings.gflops:.0f} GFLOP/s"
-    place = (high, ceilings.gflops)
-    axes.annotate(note, place, (-4, 4), textcoords="offset points", ha="right", color=_INK)
+    # A layer's own limit is above the line where caches hold what it moves.
+    label = "limit at the layer's own bytes"
+    axes.scatter(
+        intensities,
+        reachable,
+        s=180,
+        color=_INK,
+        marker="_",
+        linewidths=1.4,
+        label=label,
+        zorder=2,
+    )
+    roof = [low * ceilings.copy_gbs, ceilings.peak_gflops, ceilings.peak_gflops]
+    label = f"large copy: {ceilings.copy_gbs:.0f} GB/s"
+    axes.plot([low, ridge, high], roof, color=_INK, linewidth=1.4, label=label)
+    for name, limit in ceilings.compute_limits.items():
+        if limit < ceilings.peak_gflops:
+            axes.axhline(limit, color=_INK, linewidth=1, linestyle=":", zorder=1)
+        note, place = f"{name} {limit:.0f} GFLOP/s", (high, limit)
+        axes.annotate(note, place, (-4, 4), textcoords="offset points", ha="right", color=_INK)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(low, high)

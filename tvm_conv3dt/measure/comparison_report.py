@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvm_conv3dt.measure.ceiling import Ceilings
 from tvm_conv3dt.measure.comparison import OURS, Comparison, summary, workspace_bound
-from tvm_conv3dt.measure.report import figure, gflops
+from tvm_conv3dt.measure.report import arithmetic, figure, gflops
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -75,10 +75,14 @@ def remarks(
         "workspace above its bound, the larger of 1 MB and 5 % of the output: " + (over or "none")
     )
     lines.append(
-        f"ceilings, {ceilings.threads} threads: matrix product {figure(ceilings.gflops)} GFLOP/s, "
-        f"copy {figure(ceilings.copy_gbs)} GB/s, write {figure(ceilings.write_gbs)} GB/s, copy in a "
-        f"cache of {ceilings.cache_bytes / 2**20:.0f} MiB {figure(ceilings.cached_gbs)} GB/s"
+        f"ceilings, {ceilings.threads} threads: {arithmetic(ceilings)}, large copy "
+        f"{figure(ceilings.copy_gbs)} GB/s, large write {figure(ceilings.write_gbs)} GB/s{_moves(ceilings)}"
     )
+    if ceilings.fma_gflops is None:
+        lines.append(
+            "the compute limit is the matrix product, which kernels can pass: the kernel that measures the peak "
+            "of multiply-adds needs the compiler (tvm-conv3dt[compiler]), which is missing here or refused it"
+        )
     lines.append(
         "times are medians in ms; ± is half the distance of the quartiles; ours are checked against the "
         "reference, the peers' results against ours"
@@ -98,12 +102,20 @@ def to_dict(
 ) -> dict[str, Any]:
     """Return all figures as a JSON object; times in milliseconds."""
     return {
-        "schema": 1,
+        "schema": 2,
         "versions": dict(versions),
         "ceilings": asdict(ceilings),
         "summary": asdict(summary(comparisons, ceilings)),
         "rows": [_row(each, ceilings) for each in comparisons],
     }
+
+
+def _moves(ceilings: Ceilings) -> str:
+    """Say at what speed the layers' own bytes were moved."""
+    rates = ceilings.move_gbs.values()
+    if not rates:
+        return ""
+    return f", each layer's own bytes {figure(min(rates))} to {figure(max(rates))} GB/s"
 
 
 def _row(each: Comparison, ceilings: Ceilings) -> dict[str, Any]:
@@ -115,6 +127,8 @@ def _row(each: Comparison, ceilings: Ceilings) -> dict[str, Any]:
         "bytes": workload.bytes,
         "limit": ceilings.limit(workload),
         "ceiling_ms": seconds * 1e3,
+        "compute_ms": ceilings.compute_seconds(workload) * 1e3,
+        "memory_ms": ceilings.memory_seconds(workload) * 1e3,
         "workspace_bytes": each.workspace_bytes,
         "workspace_bound": workspace_bound(workload),
         "speedup": each.speedup(),

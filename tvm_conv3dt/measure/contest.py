@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -18,7 +19,7 @@ from tvm_conv3dt.measure.peers.process import Process
 from tvm_conv3dt.measure.timing import Timing
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["Contest"]
+__all__ = ["BLAS_VARIABLES", "MACHINE", "Contest"]
 
 # In how many rounds a layer's time is spent: every implementation has one turn in each.
 ROUNDS = 7
@@ -26,7 +27,11 @@ ROUNDS = 7
 # Seconds for each of the machine's ceilings after every layer.
 _CEILING_SECONDS = 0.1
 
-_MACHINE = Peer("tvm_conv3dt.measure.peers.machine")
+# What limits NumPy's BLAS to the kernels of another CPU: it would lower a ceiling that all are measured by.
+BLAS_VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+
+MACHINE = Peer("tvm_conv3dt.measure.peers.machine", dropped=BLAS_VARIABLES)
+"""The machine's ceilings, as far as they need no compiler."""
 
 _Key = tuple[str, int]  # implementation, place of the variant
 
@@ -42,13 +47,25 @@ class Contest:
         By name.
     threads : int
         How many each of them, and the machine's ceilings, may use.
+    machine : Peer
+        What measures the ceilings.
+    on_progress : callable
+        Is told an implementation's name and what it is about, where it takes long.
     """
 
-    def __init__(self, ours: Peer, peers: Mapping[str, Peer], threads: int) -> None:
+    def __init__(
+        self,
+        ours: Peer,
+        peers: Mapping[str, Peer],
+        threads: int,
+        machine: Peer = MACHINE,
+        on_progress: Callable[[str, str], None] = lambda name, text: None,
+    ) -> None:
         self._threads = threads
+        self._machine = machine
+        self._on_progress = on_progress
         self._implementations = {OURS: ours, **peers}
         self._processes: dict[str, Process] = {}
-        self._machine_variants: Mapping[int, tuple[str, str]] = {}
         self._machine_samples: defaultdict[str, list[float]] = defaultdict(list)
         self._work: dict[str, int] = {}
         self._stack = ExitStack()
@@ -56,8 +73,9 @@ class Contest:
     def __enter__(self) -> Contest:
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="conv3dt-")))
         self._expected = folder / "expected.npy"
-        for name, peer in {**self._implementations, "machine": _MACHINE}.items():
-            process = Process(name, peer, self._threads, folder)
+        for name, peer in {**self._implementations, "machine": self._machine}.items():
+            report = partial(self._on_progress, name)
+            process = Process(name, peer, self._threads, folder, report)
             self._processes[name] = self._stack.enter_context(process)
         return self
 
@@ -163,12 +181,11 @@ class Contest:
 
     def _time_machine(self, workload: Workload) -> None:
         process = self._processes["machine"]
-        if not self._machine_variants:
-            answer = process.prepare(Prepare(workload, str(self._expected), writes=False))
-            if not isinstance(answer, Prepared):
-                raise _unmeasured(answer)
-            self._machine_variants = answer.variants
-        for place, (label, _) in self._machine_variants.items():
+        # For every layer again: some of what is timed has the layer's size.
+        answer = process.prepare(Prepare(workload, str(self._expected), writes=False))
+        if not isinstance(answer, Prepared):
+            raise _unmeasured(answer)
+        for place, (label, _) in answer.variants.items():
             name, work = label.split(":")
             found = process.turn(Turn(place, _CEILING_SECONDS))
             if isinstance(found, Failure):
@@ -178,7 +195,7 @@ class Contest:
 
 
 def _unmeasured(failure: Failure) -> PlatformError:
-    value = "NumPy's matrix product and copies"
+    value = "multiply-adds, NumPy's matrix product and copies"
     return PlatformError(
         describe("measure", "ceilings", value, f"{failure.kind}: {failure.message}")
     )

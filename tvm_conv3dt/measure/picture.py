@@ -106,13 +106,16 @@ def _draw_roofline(axes: Axes, rows: Sequence[Row], ceilings: Ceilings) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
     names = series(rows)
-    ridge = ceilings.gflops / ceilings.copy_gbs
+    ridge = ceilings.peak_gflops / ceilings.copy_gbs
     intensities = [row.workload.flops / row.workload.bytes for row in rows]
     low = min([ridge, *intensities]) / 3
     high = max([ridge, *intensities]) * 3
-    roof = [low * ceilings.copy_gbs, ceilings.gflops, ceilings.gflops]
+    roof = [low * ceilings.copy_gbs, ceilings.peak_gflops, ceilings.peak_gflops]
     axes.plot([low, ridge, high], roof, color=_INK, linewidth=1.6)
-    speeds = [ceilings.gflops]
+    reachable = [row.workload.flops / ceilings.seconds(row.workload) / 1e9 for row in rows]
+    # A layer's own limit is above the line where caches hold what it moves.
+    axes.scatter(intensities, reachable, s=180, color=_INK, marker="_", linewidths=1.4, zorder=2)
+    speeds = [ceilings.peak_gflops, *reachable]
     for index, name in enumerate(names):
         points = [
             (intensity, gflops(row.workload, row.timings[name]))
@@ -141,16 +144,19 @@ def _draw_roofline(axes: Axes, rows: Sequence[Row], ceilings: Ceilings) -> None:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
-    axes.annotate(
-        f"{ceilings.gflops:.0f} GFLOP/s",
-        (high, ceilings.gflops),
-        xytext=(-4, 4),
-        textcoords="offset points",
-        ha="right",
-        fontsize=9,
-        color=_INK,
-    )
-    axes.set_xlabel(f"operations per byte moved (memory: {ceilings.copy_gbs:.0f} GB/s)")
+    for name, limit in ceilings.compute_limits.items():
+        if limit < ceilings.peak_gflops:
+            axes.axhline(limit, color=_INK, linewidth=1, linestyle=":", zorder=1)
+        axes.annotate(
+            f"{name} {limit:.0f} GFLOP/s",
+            (high, limit),
+            xytext=(-4, 4),
+            textcoords="offset points",
+            ha="right",
+            fontsize=9,
+            color=_INK,
+        )
+    axes.set_xlabel(f"operations per byte moved (large copy: {ceilings.copy_gbs:.0f} GB/s)")
     axes.set_ylabel("GFLOP/s")
     axes.grid(visible=True, which="major", color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

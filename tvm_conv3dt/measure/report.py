@@ -13,7 +13,7 @@ from tvm_conv3dt.spec import Workload
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Row", "figure", "gflops", "series", "share", "table", "to_dict"]
+__all__ = ["Row", "arithmetic", "figure", "gflops", "series", "share", "table", "to_dict"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,12 @@ def figure(value: float) -> str:
     return f"{value:.0f}" if value >= 99.95 else f"{value:#.3g}"
 
 
+def arithmetic(ceilings: Ceilings) -> str:
+    """Return the limits of arithmetic in words."""
+    limits = ceilings.compute_limits.items()
+    return ", ".join(f"{name} {figure(limit)} GFLOP/s" for name, limit in limits)
+
+
 def series(rows: Sequence[Row]) -> list[str]:
     """Return the implementations of all rows, in the order in which they first appear."""
     return list(dict.fromkeys(name for row in rows for name in row.timings))
@@ -78,8 +84,7 @@ def table(rows: Sequence[Row], ceilings: Ceilings, title: str = "") -> Table:
     result = Table(
         title=title or None,
         box=SIMPLE_HEAD,
-        caption=f"ceilings: matrix product {figure(ceilings.gflops)} GFLOP/s, "
-        f"copy {figure(ceilings.copy_gbs)} GB/s",
+        caption=f"ceilings: {arithmetic(ceilings)}, copy {figure(ceilings.copy_gbs)} GB/s",
     )
     names = series(rows)
     result.add_column("layer", no_wrap=True)

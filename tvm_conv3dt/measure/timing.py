@@ -9,10 +9,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Timing", "interleave", "turn"]
+__all__ = ["REST_TIMEOUT", "Timing", "interleave", "rest", "turn"]
 
 _SHORTEST_SAMPLE = 1e-3
 """Seconds; faster callables are called several times for one sample, so that the clock does not show."""
+
+REST_TIMEOUT = 5.0
+"""Seconds that `rest` waits. Thread pools spin for a while after their work, most for some milliseconds."""
+_REST_LOOK = 0.01
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,17 @@ def turn(function: Callable[[], object], seconds: float) -> list[float]:
         if collects:
             gc.enable()
     return samples
+
+
+def rest() -> bool:
+    """Wait until no thread of this process works; return whether that came to be."""
+    end = time.monotonic() + REST_TIMEOUT
+    while time.monotonic() < end:
+        used = time.process_time()  # of all threads
+        time.sleep(_REST_LOOK)
+        if time.process_time() - used < _REST_LOOK / 5:
+            return True
+    return False
 
 
 def _repeats(function: Callable[[], object]) -> int:

@@ -22,6 +22,8 @@ def right(problem):
 def start(threads, behaviour="right", *arguments):
     if behaviour == "no start":
         raise ImportError("no such framework")
+    if behaviour == "refuse variable" and arguments[0] in os.environ:
+        raise ImportError(f"{arguments[0]} is set")
     if behaviour == "noisy":
         print("a greeting")
     return Started(f"1.{threads}", lambda problem: prepare(problem, behaviour, *arguments))
@@ -29,7 +31,7 @@ def start(threads, behaviour="right", *arguments):
 
 def prepare(problem, behaviour, *arguments):
     if behaviour == "machine":
-        names = ("product", "copy", "write", "cached copy")
+        names = ("product", "copy", "write", f"move {problem.workload.id}", *arguments)
         return [Variant(f"{name}:1000", "reused", lambda: None, None) for name in names]
     if behaviour == "crash":
         print("the last words", file=sys.stderr, flush=True)
@@ -44,6 +46,10 @@ def prepare(problem, behaviour, *arguments):
         raise UnsupportedError("failed to compute it")
     if behaviour == "restless":
         threading.Thread(target=spin, daemon=True).start()
+    if behaviour == "slow":
+        for place in range(4):
+            time.sleep(float(arguments[0]))
+            problem.report(f"step {place}")
     y = right(problem)
     other = {
         "wrong": lambda: y * 1.01,

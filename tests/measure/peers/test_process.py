@@ -94,6 +94,38 @@ def test_peer_that_hangs_is_ended(start, request_of, tmp_path, monkeypatch):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
+def test_progress_is_told_before_the_answer(tmp_path, request_of):
+    told = []
+    peer = Peer("fake_peer", arguments=("slow", "0"))
+    with Process("fake", peer, 2, tmp_path, told.append) as fake:
+        assert isinstance(fake.prepare(request_of()), Prepared)
+        assert told == [f"step {place}" for place in range(4)]
+        assert isinstance(fake.turn(Turn(0, 0.001)), Samples)
+
+
+@pytest.mark.slow
+def test_peer_that_goes_on_has_all_the_time_it_takes(start, request_of, monkeypatch):
+    fake = start("slow", "0.9")
+    assert fake._start() is None
+    monkeypatch.setattr(process, "PREPARE_TIMEOUT", 3.0)  # less than all its steps
+    assert isinstance(fake.prepare(request_of()), Prepared)
+
+
+@pytest.mark.parametrize("dropped", [(), ("OPENBLAS_CORETYPE",)])
+def test_variable_that_is_dropped_does_not_reach_the_peer(
+    tmp_path, request_of, monkeypatch, dropped
+):
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Nehalem")
+    arguments = ("refuse variable", "OPENBLAS_CORETYPE")
+    peer = Peer("fake_peer", arguments=arguments, dropped=dropped)
+    with Process("fake", peer, 2, tmp_path) as fake:
+        answer = fake.prepare(request_of())
+    if dropped:
+        assert isinstance(answer, Prepared)
+    else:
+        assert answer == Failure("error", "ImportError: OPENBLAS_CORETYPE is set")
+
+
 @pytest.mark.parametrize(
     ("behaviour", "message"),
     [("no start", "ImportError: no such framework"), ("refuse", "failed to compute it")],

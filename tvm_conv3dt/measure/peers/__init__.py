@@ -11,7 +11,7 @@ which sets the number of threads through the framework's own interface.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 from tvm_conv3dt.errors import PlatformError, describe
@@ -29,13 +29,19 @@ class Peer:
         With the function `start`.
     packages : tuple of str
         What it imports, beside this package's own dependencies.
+    extra : str
+        Of this package, which brings them.
     arguments : tuple of str
         For `start`, after the number of threads.
+    dropped : tuple of str
+        Environment variables that its process does not get.
     """
 
     module: str
     packages: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    extra: str = "peers"
 
 
 def _framework(name: str, *packages: str) -> Peer:
@@ -47,8 +53,15 @@ PEERS: dict[str, Peer] = {
     "pytorch": _framework("pytorch", "torch"),
     "onnxruntime": _framework("onnxruntime", "onnxruntime", "onnx"),
     "openvino": _framework("openvino", "openvino", "onnx"),
+    "tvm": replace(
+        _framework("tvm", "tvm", "xgboost", "cloudpickle", "psutil", "platformdirs"),
+        extra="compiler",
+    ),
 }
-"""What can be timed beside a bundle, by the name that ``bench --against`` takes."""
+"""What can be timed beside a bundle, by the name that ``bench --against`` takes.
+
+``tvm`` takes the folder of its tuning results and the number of trials as arguments.
+"""
 
 
 def check_installed(names: Iterable[str]) -> None:
@@ -68,5 +81,5 @@ def check_installed(names: Iterable[str]) -> None:
         for package in PEERS[name].packages:
             if find_spec(package) is None:
                 rule = f"the package {package} is not installed"
-                mend = 'pip install "tvm-conv3dt[peers]", or leave it out'
+                mend = f'pip install "tvm-conv3dt[{PEERS[name].extra}]", or leave it out'
                 raise PlatformError(describe("time", "peer", name, rule, mend))

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from tvm_conv3dt.measure import ceiling
+from tvm_conv3dt.measure.ceiling import Load
 from tvm_conv3dt.measure.peers.problem import Problem, Started, Variant
 
-__all__ = ["start"]
+__all__ = ["start", "started"]
 
 
 def start(threads: int) -> Started:
     """Allocate what is copied and multiplied, once."""
-    loads = ceiling.loads(ThreadPoolExecutor(threads), threads)
-    # What one call does travels in the name: the sizes are this process's choice.
-    variants = [
-        Variant(f"{name}:{work}", "reused", run, None) for name, (run, work) in loads.items()
-    ]
+    return started(threads, {})
+
+
+def started(threads: int, more: Mapping[str, Load]) -> Started:
+    """Return the peer, with what else is to be timed, by names that `Ceilings.of` knows."""
+    pool = ThreadPoolExecutor(threads)
+    always = _variants({**ceiling.loads(pool, threads), **more})
 
     def prepare(problem: Problem) -> Sequence[Variant]:
-        return variants
+        return [*always, *_variants(ceiling.move(pool, threads, problem.workload))]
 
     return Started(np.__version__, prepare)
+
+
+def _variants(loads: Mapping[str, Load]) -> list[Variant]:
+    # What one call does travels in the name: the sizes are this process's choice.
+    return [Variant(f"{name}:{work}", "reused", run, None) for name, (run, work) in loads.items()]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["Failure", "Prepare", "Prepared", "Ready", "Samples", "Turn"]
+__all__ = ["Failure", "Prepare", "Prepared", "Progress", "Ready", "Samples", "Turn"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,13 @@ class Prepare:
     workload: Workload
     expected: str
     writes: bool
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a worker is about, before its answer; there may be any number of them."""
+
+    text: str
 
 
 @dataclass(frozen=True)

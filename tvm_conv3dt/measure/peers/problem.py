@@ -12,24 +12,29 @@ import numpy.typing as npt
 from tvm_conv3dt.reference import random_data
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["Array", "Prepare", "Problem", "Started", "Variant"]
+__all__ = ["Array", "Prepare", "Problem", "Report", "Started", "Variant"]
 
 Array = npt.NDArray[Any]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A workload and its arrays; the same in every process, since they come from one seed."""
+    """A workload and its arrays; the same in every process, since they come from one seed.
+
+    A framework that takes minutes to prepare it calls `report` now and then, with what it is about.
+    """
 
     workload: Workload
     x: Array
     filters: Array
     bias: Array | None
+    report: Report = lambda text: None
 
     @classmethod
-    def of(cls, workload: Workload) -> Problem:
+    def of(cls, workload: Workload, report: Report = lambda text: None) -> Problem:
         """Return the problem of a workload, on random data."""
-        return cls(workload, *random_data(workload, seed=0))
+        return cls(workload, *random_data(workload, seed=0), report)
 
     @property
     def channels_first(self) -> Array:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from tvm_conv3dt.measure.peers import Peer
-from tvm_conv3dt.measure.peers.messages import Failure, Prepare, Prepared, Ready, Samples, Turn
+from tvm_conv3dt.measure.peers.messages import (
+    Failure,
+    Prepare,
+    Prepared,
+    Progress,
+    Ready,
+    Samples,
+    Turn,
+)
 from tvm_conv3dt.worker_process import WorkerLostError, WorkerProcess, WorkerTimeoutError
 
 __all__ = ["Process"]
 
-# Seconds. Preparing verifies, and may compile.
+# Seconds, from the last word of progress on. Preparing verifies, and may compile; where it tunes it has more to say.
 START_TIMEOUT = 300.0
 PREPARE_TIMEOUT = 600.0
 TURN_TIMEOUT = 120.0
@@ -45,6 +54,8 @@ class Process:
         How many it may use.
     folder : Path
         Gets the worker's output.
+    on_progress : callable
+        Is told what the worker is about, where it takes long.
 
     Attributes
     ----------
@@ -52,11 +63,19 @@ class Process:
         Of the framework, once it runs.
     """
 
-    def __init__(self, name: str, peer: Peer, threads: int, folder: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        peer: Peer,
+        threads: int,
+        folder: Path,
+        on_progress: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self.name = name
         self.version = ""
         self._peer = peer
         self._threads = threads
+        self._on_progress = on_progress
         self._log = folder / f"{name}.log"
         self._worker: WorkerProcess | None = None
 
@@ -91,7 +110,8 @@ class Process:
             self._worker = None
 
     def _start(self) -> Failure | None:
-        environment = {
+        environment: dict[str, str | None] = {
+            **dict.fromkeys(self._peer.dropped),
             **dict.fromkeys(_THREAD_VARIABLES, str(self._threads)),
             "TF_CPP_MIN_LOG_LEVEL": "2",  # TensorFlow's greetings are no news
         }
@@ -110,7 +130,11 @@ class Process:
         worker = self._worker
         assert worker is not None, "prepare comes first"
         try:
-            return worker.receive(timeout) if request is None else worker.ask(request, timeout)
+            answer = worker.receive(timeout) if request is None else worker.ask(request, timeout)
+            while isinstance(answer, Progress):
+                self._on_progress(answer.text)
+                answer = worker.receive(timeout)
+            return answer
         except WorkerTimeoutError as error:
             self._worker = None
             return Failure("timeout", str(error))

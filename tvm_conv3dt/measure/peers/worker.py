@@ -1,13 +1,12 @@
 """An implementation's process: ``python -m tvm_conv3dt.measure.peers.worker DESCRIPTOR MODULE THREADS ARGUMENT ...``.
 
-Answers `Prepare` and `Turn` until the connection ends. Between them it sleeps: an answer is sent when the
+Answers `Prepare` and `Turn` until the connection ends, the former after any number of `Progress`. Between them it sleeps: an answer is sent when the
 framework's threads have come to rest, so that they take nothing from whoever is timed next.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from importlib import import_module
 from multiprocessing.connection import Connection
@@ -17,7 +16,15 @@ import numpy as np
 
 from tvm_conv3dt.errors import Conv3dtError
 from tvm_conv3dt.measure import timing
-from tvm_conv3dt.measure.peers.messages import Failure, Prepare, Prepared, Ready, Samples, Turn
+from tvm_conv3dt.measure.peers.messages import (
+    Failure,
+    Prepare,
+    Prepared,
+    Progress,
+    Ready,
+    Samples,
+    Turn,
+)
 from tvm_conv3dt.measure.peers.problem import Array, Problem, Started, Variant
 
 __all__ = ["main"]
@@ -25,10 +32,6 @@ __all__ = ["main"]
 # Largest error as a share of the largest result, in roundings of its type: any order of summation stays
 # far below, and a result shifted by one position far above.
 _ROUNDINGS = 1024
-
-# Thread pools spin for a while after their work, most for some milliseconds.
-_REST_TIMEOUT = 5.0
-_REST_LOOK = 0.01
 
 
 def main() -> None:
@@ -53,7 +56,8 @@ def main() -> None:
                 answer = _turn(variants[request.variant], request)
             else:
                 variants = ()  # its memory is free before the next layer needs it
-                variants = started.prepare(Problem.of(request.workload))
+                problem = Problem.of(request.workload, lambda text: connection.send(Progress(text)))
+                variants = started.prepare(problem)
                 answer = _checked(variants, request)
         except Exception as error:
             answer = _failure(error)
@@ -62,7 +66,7 @@ def main() -> None:
 
 def _turn(variant: Variant, request: Turn) -> Samples | Failure:
     samples = timing.turn(variant.run, request.seconds)
-    return Samples(tuple(samples)) if _rest() else _restless()
+    return Samples(tuple(samples)) if timing.rest() else _restless()
 
 
 def _checked(variants: Sequence[Variant], request: Prepare) -> Prepared | Failure:
@@ -81,7 +85,7 @@ def _checked(variants: Sequence[Variant], request: Prepare) -> Prepared | Failur
             right[place] = (variant.layout, variant.output)
     if not right:
         return Failure("wrong", "; ".join(f"{name}: {fault}" for name, fault in faults.items()))
-    return Prepared(right, faults) if _rest() else _restless()
+    return Prepared(right, faults) if timing.rest() else _restless()
 
 
 def _compare(y: Array, expected: Array) -> str:
@@ -105,19 +109,8 @@ def _compare(y: Array, expected: Array) -> str:
     return f"it differs from ours by up to {error:.3g}, where the largest result is {largest:.3g}"
 
 
-def _rest() -> bool:
-    """Wait until no thread of this process works; return whether that came to be."""
-    end = time.monotonic() + _REST_TIMEOUT
-    while time.monotonic() < end:
-        used = time.process_time()  # of all threads
-        time.sleep(_REST_LOOK)
-        if time.process_time() - used < _REST_LOOK / 5:
-            return True
-    return False
-
-
 def _restless() -> Failure:
-    return Failure("restless", f"its threads still worked {_REST_TIMEOUT:g} s after the call")
+    return Failure("restless", f"its threads still worked {timing.REST_TIMEOUT:g} s after the call")
 
 
 def _failure(error: Exception) -> Failure:

@@ -1,0 +1,61 @@
+"""The machine's ceilings with and without the compiler."""
+
+import pytest
+
+from tvm_conv3dt.cli import bench, machine_peer
+from tvm_conv3dt.errors import CompileError
+from tvm_conv3dt.measure import ceiling, contest
+from tvm_conv3dt.measure.ceiling import FMA
+from tvm_conv3dt.measure.peers.problem import Problem
+from tvm_conv3dt.spec import Workload
+
+WORKLOAD = Workload.make([1, 2, 3, 2, 4], [3, 3, 3, 2, 4], [1, 4, 6, 4, 2], 2)
+
+
+@pytest.fixture
+def without_peak(monkeypatch):
+    monkeypatch.setattr(machine_peer, "find_spec", lambda name: None)
+
+
+def test_peak_is_timed_beside_all_others(monkeypatch):
+    monkeypatch.setattr(machine_peer, "peak", lambda threads: {FMA: (lambda: None, 10 * threads)})
+    monkeypatch.setattr(ceiling, "loads", lambda pool, threads: {"copy": (lambda: None, 7)})
+    variants = machine_peer.start(2).prepare(Problem.of(WORKLOAD))
+    labels = [each.layout.rpartition(":")[0] for each in variants]
+    assert labels == ["copy", FMA, f"move {WORKLOAD.id}"]
+    assert variants[1].layout == f"{FMA}:20"
+    assert all(each.array is None for each in variants)
+
+
+def test_peak_is_what_the_kernel_reaches(monkeypatch):
+    monkeypatch.setattr(machine_peer, "peak", lambda threads: {FMA: (lambda: None, 10**9)})
+    monkeypatch.setattr(machine_peer, "turn", lambda run, seconds: [0.5])
+    assert machine_peer.peak_gflops(2) == 2.0
+
+
+def test_forced_blas_kernels_lower_no_ceiling():
+    for machine in (bench._MACHINE, contest.MACHINE):
+        assert {"OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"} <= set(machine.dropped)
+
+
+def test_no_compiler_is_no_peak(without_peak):
+    assert machine_peer.peak(2) == {}
+    assert machine_peer.peak_gflops(2) is None
+
+
+def test_kernel_that_does_not_compile_is_no_peak(monkeypatch):
+    pytest.importorskip("tvm")
+    from tvm_conv3dt.compiler import peak
+
+    def refuse(device, threads):
+        raise CompileError("failed to compile")
+
+    monkeypatch.setattr(peak, "load", refuse)
+    assert machine_peer.peak(1) == {}
+
+
+def test_kernel_is_compiled_for_this_machine():
+    pytest.importorskip("tvm")
+    run, operations = machine_peer.peak(1)[FMA]
+    run()
+    assert operations > 0

@@ -1,0 +1,44 @@
+"""The machine's ceilings in the form of a peer, with the one that only the compiler can make: the peak of multiply-adds."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from tvm_conv3dt.errors import Conv3dtError
+from tvm_conv3dt.measure.ceiling import FMA, Load
+from tvm_conv3dt.measure.peers import machine
+from tvm_conv3dt.measure.peers.problem import Started
+from tvm_conv3dt.measure.timing import Timing, turn
+
+__all__ = ["peak", "peak_gflops", "start"]
+
+# Seconds to measure the peak by itself.
+_SECONDS = 0.5
+
+
+def start(threads: int) -> Started:
+    """Compile the peak's kernel, where the compiler is, and allocate what all others need."""
+    return machine.started(threads, peak(threads))
+
+
+def peak(threads: int) -> dict[str, Load]:
+    """Return the peak of multiply-adds, to time in this thread; nothing where it cannot be made here."""
+    if find_spec("tvm") is None:
+        return {}
+    from tvm_conv3dt.compiler import peak as kernel
+    from tvm_conv3dt.compiler.target import resolve
+
+    try:
+        return {FMA: kernel.load(resolve("host"), threads)}
+    except Conv3dtError:
+        # The matrix product is the limit then, and the report says that it is.
+        return {}
+
+
+def peak_gflops(threads: int) -> float | None:
+    """Measure the peak of multiply-adds in this thread, in 1e9 operations per second; None where it cannot be made."""
+    found = peak(threads)
+    if not found:
+        return None
+    run, operations = found[FMA]
+    return operations / Timing.of(turn(run, _SECONDS)).median / 1e9
