@@ -201,13 +201,13 @@ def test_a_seed_gives_the_same_data_and_another_gives_other(data):
     [((2, 2, 2), (2, 2, 2), 8), ((4, 4, 4), (4, 4, 4), 512), ((8, 16, 16), (8, 16, 16), 2048)],
     ids=["few terms", "many terms", "most of all terms"],
 )
-def test_integer_sums_stay_below_two_to_the_24(size, kernel, cin):
+def test_integer_sums_stay_below_two_to_the_23(size, kernel, cin):
     workload = make(size, size, kernel, 1, cin=cin, cout=1, bias=True)
     x, filters, bias = integer_data(workload, seed=3)
     assert x.all()
     # Were all of an output's products of one sign, and the largest input under every tap:
     worst = np.abs(x).max() * np.abs(filters).sum(dtype=np.float64) + np.abs(bias).max()
-    assert worst < 2**24
+    assert worst < 2**23
 
 
 def test_integers_vary_enough_to_tell_elements_apart():
@@ -347,7 +347,8 @@ def test_tensorflow_refuses_the_same_output_sizes():
         try:
             tf.nn.conv3d_transpose(x, filters, shape, [1, 2, 1, 1, 1], padding)
             theirs = True
-        except tf.errors.InvalidArgumentError:
+        except (tf.errors.InvalidArgumentError, tf.errors.AbortedError):
+            # oneDNN's kernels, where this CPU has them, refuse by an error of their own.
             theirs = False
         try:
             Workload.make(x.shape, filters.shape, shape, [2, 1, 1], padding)

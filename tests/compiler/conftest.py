@@ -1,4 +1,4 @@
-"""A small workload, and compiled kernels of it."""
+"""A small workload, compiled kernels, and whether one of them is exact."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,8 +8,11 @@ import pytest
 
 tvm = pytest.importorskip("tvm")
 
+from tvm_conv3dt.compiler import kernel
+from tvm_conv3dt.compiler.spaces import llvm
 from tvm_conv3dt.compiler.target import resolve
 from tvm_conv3dt.device import Device
+from tvm_conv3dt.reference import integer_data, reference
 from tvm_conv3dt.spec import Workload
 
 
@@ -30,7 +33,7 @@ def call() -> Callable[..., np.ndarray]:
     """``call(kernel, x, filters, bias=None)`` on an output of NaN."""
 
     def call(kernel: Any, x: Any, filters: Any, bias: Any = None) -> np.ndarray:
-        packed = tvm.runtime.empty(kernel.packed_shape, "float32")
+        packed = tvm.runtime.tensor(np.full(kernel.packed_shape, np.nan, np.float32))
         kernel.pack(tvm.runtime.tensor(filters), packed)
         y = tvm.runtime.tensor(np.full(kernel.workload.output_shape, np.nan, np.float32))
         constants = (packed,) if bias is None else (packed, tvm.runtime.tensor(bias))
@@ -38,3 +41,34 @@ def call() -> Callable[..., np.ndarray]:
         return y.numpy()
 
     return call
+
+
+@pytest.fixture(scope="session")
+def built() -> Callable[..., kernel.Kernel]:
+    """``built(workload, device, point)``: the kernel that a point of the space is."""
+
+    def built(workload: Workload, device: Device, point: Any) -> kernel.Kernel:
+        layout = llvm.layout_of(workload, device, point.formulation)
+        sch = kernel.new_schedule(layout)
+        llvm.apply(sch, layout, device, point.family, point.choose)
+        return kernel.compile_kernel(layout, device, sch)
+
+    return built
+
+
+@pytest.fixture(scope="session")
+def inexact(call: Any, built: Any) -> Callable[..., list[Any]]:
+    """``inexact(workload, device, points)``: those that are not exact on integers."""
+
+    def inexact(workload: Workload, device: Device, points: Any) -> list[Any]:
+        data = integer_data(workload, seed=0)
+        expected = reference(workload, *data)
+        points = list(points)
+        assert points
+        return [
+            point
+            for point in points
+            if not np.array_equal(call(built(workload, device, point), *data), expected)
+        ]
+
+    return inexact

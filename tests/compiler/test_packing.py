@@ -5,14 +5,18 @@ import pytest
 
 tvm = pytest.importorskip("tvm")
 
+from tvm_conv3dt.compiler.dot_layout import DotLayout
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.packing import define_packing
 from tvm_conv3dt.spec import Workload
 
 
-def workload_of(out_channels):
+def workload_of(out_channels, in_channels=3):
     return Workload.make(
-        (1, 2, 2, 2, 3), (1, 2, 3, out_channels, 3), (1, 2, 4, 6, out_channels), (1, 2, 3)
+        (1, 2, 2, 2, in_channels),
+        (1, 2, 3, out_channels, in_channels),
+        (1, 2, 4, 6, out_channels),
+        (1, 2, 3),
     )
 
 
@@ -25,15 +29,39 @@ def pack(layout, filters):
     return packed.numpy()
 
 
-@pytest.mark.parametrize(("out_channels", "lanes"), [(8, 8), (9, 8), (1, 16), (33, 4), (3, 1)])
-def test_channels_stand_in_blocks_filled_with_zeros(out_channels, lanes):
+def distinct(workload):
+    return np.arange(1, np.prod(workload.filters) + 1, dtype=np.float32).reshape(workload.filters)
+
+
+@pytest.mark.parametrize(("out_channels", "lanes"), [(8, 8), (9, 8), (15, 8), (33, 4), (3, 1)])
+def test_channels_stand_in_blocks_of_which_the_last_starts_early(out_channels, lanes):
     workload = workload_of(out_channels)
-    filters = np.arange(1, 18 * out_channels + 1, dtype=np.float32).reshape(workload.filters)
-    blocks = -(-out_channels // lanes)
-    full = np.zeros((1, 2, 3, blocks * lanes, 3), np.float32)
-    full[..., :out_channels, :] = filters
-    expected = np.moveaxis(full.reshape(1, 2, 3, blocks, lanes, 3), (3, 4), (0, 5))
+    filters = distinct(workload)
+    starts = [*range(0, out_channels - lanes, lanes), out_channels - lanes]
+    expected = [np.moveaxis(filters[..., s : s + lanes, :], 3, 4) for s in starts]
     assert np.array_equal(pack(Layout(workload, lanes), filters), expected)
+
+
+@pytest.mark.parametrize(("out_channels", "lanes"), [(1, 16), (3, 4), (7, 8)])
+def test_channels_that_do_not_fill_a_block_are_followed_by_zeros(out_channels, lanes):
+    workload = workload_of(out_channels)
+    filters = distinct(workload)
+    expected = np.zeros((1, 1, 2, 3, 3, lanes), np.float32)
+    expected[0, ..., :out_channels] = np.moveaxis(filters, 3, 4)
+    assert np.array_equal(pack(Layout(workload, lanes), filters), expected)
+
+
+@pytest.mark.parametrize(("in_channels", "lanes"), [(8, 8), (17, 8), (11, 4), (35, 16)])
+def test_input_channels_that_two_blocks_share_have_half_a_filter_in_each(in_channels, lanes):
+    workload = workload_of(2, in_channels)
+    filters = distinct(workload)
+    starts = [*range(0, in_channels - lanes, lanes), in_channels - lanes]
+    expected = np.stack([filters[..., s : s + lanes] for s in starts], axis=4)
+    shared = len(starts) * lanes - in_channels
+    if shared:
+        expected[..., -2, -shared:] /= 2
+        expected[..., -1, :shared] /= 2
+    assert np.array_equal(pack(DotLayout(workload, lanes), filters), expected)
 
 
 def test_values_that_are_not_finite_are_kept():
@@ -54,7 +82,16 @@ def test_folded_phases_stand_before_channels():
     assert here.tolist() == [1, 2, 3, 4, 0, 0, 0, 0]
 
 
-def test_packing_takes_filters_of_any_alignment():
-    function = define_packing(Layout(workload_of(3), 8), "pack")
+def test_folded_phases_overlap_like_channels():
+    # As above, of 3 phases with 2 channels each, in vectors of 4: the last block starts 2 channels early.
+    workload = Workload.make((1, 1, 1, 4, 1), (1, 1, 3, 2, 1), (1, 1, 1, 12, 2), (1, 1, 3))
+    filters = np.array([[1, 2], [3, 4], [5, 6]], np.float32).reshape(workload.filters)
+    packed = pack(Layout(workload, 4, "fold-w"), filters)
+    assert packed.reshape(2, 4).tolist() == [[1, 2, 3, 4], [3, 4, 5, 6]]
+
+
+@pytest.mark.parametrize("layout", [Layout(workload_of(3), 8), DotLayout(workload_of(1, 8), 8)])
+def test_packing_takes_filters_of_any_alignment(layout):
+    function = define_packing(layout, "pack")
     alignments = {p.name: int(p.data_alignment) for p in function.params}
     assert alignments == {"filters": 4, "packed": 64}

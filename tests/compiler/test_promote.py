@@ -15,19 +15,19 @@ from tvm_conv3dt.compiler import kernel, promote, schedule
 from tvm_conv3dt.compiler.search.log import TuningLog
 from tvm_conv3dt.compiler.search.measurer import Failure, Timed
 from tvm_conv3dt.compiler.spaces import llvm
-from tvm_conv3dt.compiler.spaces.llvm import Point
+from tvm_conv3dt.compiler.spaces.point import Point, point_of
 from tvm_conv3dt.compiler.target import target_of
 from tvm_conv3dt.errors import DeviceError, SignatureError, TuningError, UnsupportedError
 from tvm_conv3dt.workload_set import NamedWorkload
 
-FAST, SLOW, WRONG = (Point("phases", "rows", 1, tile_w, 1) for tile_w in (1, 2, 3))
+FAST, SLOW, WRONG = (Point("phases", "rows", 1, tile_w=tile_w) for tile_w in (1, 2, 3))
 FOREIGN = "aarch64" if catalogue.architecture() == "x86_64" else "x86-64-v2"
 
 
 def scheduled(workload, device, point):
     layout = llvm.layout_of(workload, device, point.formulation)
     sch = kernel.new_schedule(layout)
-    llvm.apply(sch, layout, device, point.order, point.vectors, point.choose)
+    llvm.apply(sch, layout, device, point.family, point.choose)
     return sch
 
 
@@ -42,7 +42,7 @@ class Judge:
     def measure(self, request, timeout):
         sch = kernel.new_schedule(request.layout)
         schedule.apply_trace(sch, request.trace, request.layout.workload)
-        outcome = self.outcomes.get(llvm.point_of(sch.trace), 9.0)
+        outcome = self.outcomes.get(point_of(sch.trace), 9.0)
         return outcome if isinstance(outcome, Failure) else Timed((outcome,) * 3, 0)
 
 

@@ -51,3 +51,21 @@ def test_unknown_device_is_refused():
 
 def test_cpu_has_a_name():
     assert target.cpu_name()
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        (["avx2", "avx512f"], "rocketlake"),
+        (["avx2", "avx512f", "avx512_bf16", "amx_tile"], None),
+    ],
+)
+def test_name_of_a_cpu_with_less_than_this_one_has_is_not_believed(flags, name, monkeypatch):
+    monkeypatch.setattr(target.codegen, "llvm_get_system_cpu", lambda: "rocketlake")
+    monkeypatch.setattr(target.cpuinfo, "get_cpu_info", lambda: {"flags": flags})
+    assert target._microarchitecture() == name
+
+
+def test_host_that_is_misnamed_is_a_level(monkeypatch):
+    monkeypatch.setattr(target, "_microarchitecture", lambda: None)
+    assert target.resolve("host").name in catalogue.names()

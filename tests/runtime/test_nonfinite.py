@@ -7,7 +7,12 @@ import tvm_conv3dt
 from tvm_conv3dt.reference import reference
 from tvm_conv3dt.spec import Workload
 
-WORKLOAD = Workload.make((2, 3, 4, 5, 6), (3, 3, 3, 7, 6), (2, 6, 8, 10, 7), 2)
+# Few channels of both kinds, the same with as many taps in each phase, and few output channels only.
+WORKLOADS = [
+    Workload.make((2, 3, 4, 5, 6), (3, 3, 3, 7, 6), (2, 6, 8, 10, 7), 2),
+    Workload.make((2, 3, 4, 5, 6), (2, 2, 2, 1, 6), (2, 6, 8, 10, 1), 2),
+    Workload.make((2, 3, 4, 5, 35), (3, 3, 3, 1, 35), (2, 6, 8, 10, 1), 2),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -17,10 +22,11 @@ def own_cache(tmp_path_factory, monkeypatch):
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
 @pytest.mark.parametrize("where", ["input", "filters"])
-def test_one_value_reaches_what_it_is_multiplied_into(value, where):
+@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda w: w.id)
+def test_one_value_reaches_what_it_is_multiplied_into(workload, value, where):
     rng = np.random.default_rng(0)
-    x = rng.integers(1, 5, WORKLOAD.input).astype(np.float32)
-    filters = rng.integers(1, 5, WORKLOAD.filters).astype(np.float32)
+    x = rng.integers(1, 5, workload.input).astype(np.float32)
+    filters = rng.integers(1, 5, workload.filters).astype(np.float32)
     (x if where == "input" else filters).flat[7] = value
-    got = tvm_conv3dt.conv3d_transpose(x, filters, WORKLOAD.output_shape, 2)
-    np.testing.assert_array_equal(got, reference(WORKLOAD, x, filters))
+    got = tvm_conv3dt.conv3d_transpose(x, filters, workload.output_shape, 2)
+    np.testing.assert_array_equal(got, reference(workload, x, filters))

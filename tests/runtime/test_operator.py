@@ -316,7 +316,7 @@ def test_non_finite_values_pass_through(plain):
 
 
 def test_packed_filters_are_aligned(bundle):
-    from tvm_conv3dt.runtime.arrays import aligned_empty
+    from tvm_conv3dt.memory import aligned_empty
 
     for size in range(1, 100):
         array = aligned_empty((size, 3), np.dtype("float32"))

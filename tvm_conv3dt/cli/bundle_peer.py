@@ -24,7 +24,7 @@ def start(threads: int, folder: str, level: str) -> Started:
         layer = bundle.layer(workload)
         verify(workload, runner(bundle, layer)).raise_if_failed()
         operator = bundle.operator(layer.name, problem.filters, problem.bias)
-        out = np.zeros(workload.output_shape, workload.numpy_dtype)
+        out = operator.empty()
         return [
             Variant(
                 workload.data_format, "reused", lambda: operator(problem.x, out=out), np.asarray

@@ -12,10 +12,12 @@ import tvm
 import tvm_ffi
 from tvm import s_tir, tirx
 
-from tvm_conv3dt.compiler.definition import define
-from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.compiler.definition import AnyLayout, define
+from tvm_conv3dt.compiler.dot_layout import DotLayout
+from tvm_conv3dt.compiler.intrinsics import lane_sums
 from tvm_conv3dt.compiler.linker import link
 from tvm_conv3dt.compiler.packing import define_packing
+from tvm_conv3dt.compiler.pipeline import CPU, lower_blocks
 from tvm_conv3dt.compiler.target import target_of
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import CompileError, UnsupportedError, describe
@@ -76,7 +78,7 @@ def require_supported(workload: Workload) -> None:
             )
 
 
-def new_schedule(layout: Layout) -> s_tir.Schedule:
+def new_schedule(layout: AnyLayout) -> s_tir.Schedule:
     """Return a fresh schedule of an operator, nothing decided.
 
     Raises
@@ -85,10 +87,12 @@ def new_schedule(layout: Layout) -> s_tir.Schedule:
         If its workload cannot be compiled yet.
     """
     require_supported(layout.workload)
+    if isinstance(layout, DotLayout):
+        lane_sums(layout.lanes, layout.outputs)  # a trace names it
     return s_tir.Schedule(define(layout, layout.workload.id))
 
 
-def compile_kernel(layout: Layout, device: Device, schedule: s_tir.Schedule) -> Kernel:
+def compile_kernel(layout: AnyLayout, device: Device, schedule: s_tir.Schedule) -> Kernel:
     """Compile a scheduled operator, and its packing, for `device`.
 
     Raises
@@ -104,7 +108,7 @@ def compile_kernel(layout: Layout, device: Device, schedule: s_tir.Schedule) -> 
         symbol: define_packing(layout, symbol),
     }
     try:
-        module = tvm.compile(tvm.IRModule(functions), target=target_of(device))
+        module = tvm.compile(tvm.IRModule(functions), target=target_of(device), tir_pipeline=CPU)
     except (ValueError, RuntimeError, TypeError) as error:
         raise CompileError(
             describe("compile", "workload", workload.id, str(error).strip().splitlines()[-1])
@@ -137,7 +141,7 @@ def _workspace_bytes(function: Any, device: Device) -> int:
             s_tir.transform.ConvertBlocksToOpaque(),
             s_tir.transform.CompactBufferAllocation(),
         ]
-    )(tvm.IRModule({"main": function}))["main"]
+    )(tvm.IRModule({"main": lower_blocks(function)}))["main"]
     in_tasks = 0
 
     def visit(loop: tirx.For) -> None:

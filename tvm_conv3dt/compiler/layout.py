@@ -80,17 +80,39 @@ class Layout:
         )
 
     @cached_property
-    def halo(self) -> tuple[tuple[int, int], ...]:
-        """Zeros before and after the input that the taps read, for each axis."""
-        return tuple(
+    def halo(self) -> tuple[int, int]:
+        """Zeros before and after each row of the input that the taps read.
+
+        Rows outside the input are not read at all: the taps that would are skipped, see `leaves`.
+        """
+        width = self.axes[2]
+        return width.folded_halo if self.folded[2] else width.halo
+
+    @cached_property
+    def leaves(self) -> tuple[tuple[bool, bool], tuple[bool, bool]]:
+        """Whether taps lead before and after the input, for depth and height."""
+        depth, height = (
             a.folded_halo if folded else a.halo
-            for a, folded in zip(self.axes, self.folded, strict=True)
+            for a, folded in zip(self.axes[:2], self.folded[:2], strict=True)
         )
+        return (depth[0] > 0, depth[1] > 0), (height[0] > 0, height[1] > 0)
 
     @cached_property
     def padded(self) -> bool:
-        """Whether the input needs zeros around it."""
-        return any(before or after for before, after in self.halo)
+        """Whether the rows of the input need zeros around them."""
+        return any(self.halo)
+
+    @cached_property
+    def dense(self) -> bool:
+        """Whether every phase that is folded has every tap, so that no filter that the kernel reads is zero.
+
+        A zero filter would make NaN of an infinite input, in outputs that the input does not reach.
+        """
+        return all(
+            a.phase_taps(r) == a.folded_taps
+            for a, folded in zip(self.axes, self.folded, strict=True)
+            for r in range(a.phases * folded)
+        )
 
     @cached_property
     def packed_shape(self) -> tuple[int, ...]:
@@ -115,6 +137,8 @@ class Layout:
 
         `c` may be an int or an integer expression of a compiler.
         """
+        if not any(self.folded):
+            return 0, 0, 0, c
         rest, out_channel = c // self.workload.out_channels, c % self.workload.out_channels
         phases: list[Any] = [0, 0, 0]
         for index in reversed(range(3)):

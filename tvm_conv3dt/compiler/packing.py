@@ -1,8 +1,10 @@
 """Filter packing: from TensorFlow's ``[kd, kh, kw, out, in]`` to what the kernels read.
 
-Packed filters are ``[blocks, td, th, tw, in, lanes]``: one vector of channels stands together, and the
-vectors that one tap reads follow each other in memory. Channels that fill up the last block are zero, and
-so are taps that a folded phase does not have.
+Where output channels are in the lanes, packed filters are ``[blocks, td, th, tw, in, lanes]``: one vector of channels
+stands together, and the vectors that one tap reads follow each other in memory. Taps that a folded
+phase does not have are zero. Where input channels are, packed filters are ``[td, th, tw, out, blocks, lanes]``, and a
+channel that two blocks share has half of its filter in each: a zero in one of them would make NaN of an
+infinite input.
 """
 
 from __future__ import annotations
@@ -12,17 +14,20 @@ from typing import Any
 from tvm import s_tir, te, tirx
 
 from tvm_conv3dt.compiler.arguments import element_aligned
+from tvm_conv3dt.compiler.blocks import block_start
+from tvm_conv3dt.compiler.definition import AnyLayout
+from tvm_conv3dt.compiler.dot_layout import DotLayout
 from tvm_conv3dt.compiler.layout import Layout
 
 __all__ = ["define_packing"]
 
 
-def define_packing(layout: Layout, symbol: str) -> tirx.PrimFunc:
+def define_packing(layout: AnyLayout, symbol: str) -> tirx.PrimFunc:
     """Return ``symbol(filters, packed)``, scheduled: it has no decision worth a search.
 
     Parameters
     ----------
-    layout : Layout
+    layout : Layout or DotLayout
         Whose filters are packed.
     symbol : str
         Name of the function.
@@ -31,27 +36,9 @@ def define_packing(layout: Layout, symbol: str) -> tirx.PrimFunc:
     filters = te.placeholder(workload.filters, workload.dtype, "filters")
 
     def element(*index: Any) -> Any:
-        cb, td, th, tw, ci, v = index
-        c = cb * layout.lanes + v
-        *phases, out_channel = layout.channel(c)
-        present = [c < layout.channels] if layout.channels % layout.lanes else []
-        taps = []
-        for axis, folded, tap, phase in zip(
-            layout.axes, layout.folded, (td, th, tw), phases, strict=True
-        ):
-            if not folded:
-                taps.append(tap)
-                continue
-            # o + pad == s * i + d * t, with o == s * q + phase and i == q + offset
-            reach = phase + axis.pad - axis.stride * (tap + axis.offsets[0])
-            taps.append(tirx.floordiv(reach, axis.dilation))
-            present += [reach >= 0, taps[-1] < axis.kernel]
-            if axis.dilation > 1:
-                present.append(tirx.floormod(reach, axis.dilation) == 0)
-        value = filters[(*taps, out_channel, ci)]
-        if not present:
-            return value
-        return tirx.if_then_else(tirx.all(*present), value, tirx.const(0, workload.dtype))
+        if isinstance(layout, DotLayout):
+            return _of_input_channels(layout, filters, index)
+        return _of_output_channels(layout, filters, index)
 
     packed = te.compute(layout.packed_shape, element, "packed")
     function = element_aligned(te.create_prim_func([filters, packed]), ["filters"])
@@ -59,3 +46,41 @@ def define_packing(layout: Layout, symbol: str) -> tirx.PrimFunc:
     loops = schedule.get_loops(schedule.get_sblock("packed"))
     schedule.parallel(schedule.fuse(*loops[:4]))
     return next(iter(schedule.mod.functions.values()))
+
+
+def _of_output_channels(layout: Layout, filters: Any, index: Any) -> Any:
+    """Return a packed element."""
+    cb, td, th, tw, ci, v = index
+    channel = block_start(cb, layout.lanes, layout.channels) + v
+    *phases, out_channel = layout.channel(channel)
+    present = [channel < layout.channels] if layout.channels < layout.lanes else []
+    taps = []
+    for axis, folded, tap, phase in zip(
+        layout.axes, layout.folded, (td, th, tw), phases, strict=True
+    ):
+        if not folded:
+            taps.append(tap)
+            continue
+        # o + pad == s * i + d * t, with o == s * q + phase and i == q + offset
+        reach = phase + axis.pad - axis.stride * (tap + axis.offsets[0])
+        taps.append(tirx.floordiv(reach, axis.dilation))
+        present += [reach >= 0, taps[-1] < axis.kernel]
+        if axis.dilation > 1:
+            present.append(tirx.floormod(reach, axis.dilation) == 0)
+    element = filters[(*taps, out_channel, ci)]
+    if not present:
+        return element
+    return tirx.if_then_else(tirx.all(*present), element, tirx.const(0, layout.workload.dtype))
+
+
+def _of_input_channels(layout: DotLayout, filters: Any, index: Any) -> Any:
+    """Return a packed element."""
+    td, th, tw, out_channel, cb, v = index
+    channels = layout.workload.in_channels
+    channel = block_start(cb, layout.lanes, channels) + v
+    element = filters[td, th, tw, out_channel, channel]
+    if channels % layout.lanes == 0:
+        return element
+    last, before = channels - layout.lanes, (layout.in_blocks - 1) * layout.lanes
+    shared = tirx.all(channel >= last, channel < before)
+    return tirx.Select(shared, element * tirx.const(0.5, layout.workload.dtype), element)

@@ -13,8 +13,8 @@ from tvm_conv3dt import threads as cores
 from tvm_conv3dt.compiler import schedule as schedules_of
 from tvm_conv3dt.compiler.schedule import Measurement, Schedule, default_schedule
 from tvm_conv3dt.compiler.search.log import TuningLog
-from tvm_conv3dt.compiler.search.measurer import Failure, Measurer, Request
-from tvm_conv3dt.compiler.spaces import llvm
+from tvm_conv3dt.compiler.search.measurer import Candidate, Failure, Measurer, Request
+from tvm_conv3dt.compiler.spaces.point import point_of
 from tvm_conv3dt.compiler.target import cpu_name, require_runnable
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import TuningError, describe
@@ -110,7 +110,7 @@ def promote(
 def _best(log: TuningLog, top: int, measurer: Measurer) -> Schedule:
     candidates = [default_schedule(log.workload, log.device)]
     for record in _top_records(log, top):
-        point = llvm.point_of(record.trace)
+        point = point_of(record.trace)
         trace = schedules_of.trace_json(record.trace)
         if trace not in [each.trace for each in candidates]:
             candidates.append(
@@ -128,8 +128,8 @@ def _best(log: TuningLog, top: int, measurer: Measurer) -> Schedule:
         for index, candidate in enumerate(candidates):
             if index in failures:
                 continue
-            layout = candidate.layout(log.device)
-            request = Request(layout, log.device, candidate.trace, _ROUND_SECONDS, float("inf"))
+            traced = Candidate(candidate.layout(log.device), candidate.trace)
+            request = Request(traced, log.device, _ROUND_SECONDS, float("inf"))
             outcome = measurer.measure(request, _TIMEOUT)
             if isinstance(outcome, Failure):
                 failures[index] = outcome

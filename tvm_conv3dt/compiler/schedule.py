@@ -18,9 +18,10 @@ import tvm_ffi
 from tvm import s_tir, tirx
 
 from tvm_conv3dt.compiler import definition, kernel
-from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.spaces import llvm
 from tvm_conv3dt.compiler.spaces.default_point import default_point
+from tvm_conv3dt.compiler.spaces.point import Point
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import FileFormatError, SignatureError, describe, show
 from tvm_conv3dt.files import read_json, write_atomic
@@ -91,7 +92,7 @@ class Schedule:
     verification: Mapping[str, Any]
     origin: Mapping[str, Any]
 
-    def layout(self, device: Device) -> Layout:
+    def layout(self, device: Device) -> AnyLayout:
         """Return the layout that the schedule is of."""
         return llvm.layout_of(self.workload, device, self.formulation)
 
@@ -167,11 +168,11 @@ def default_schedule(workload: Workload, device: Device) -> Schedule:
     return point_schedule(workload, device, default_point(workload, device))
 
 
-def point_schedule(workload: Workload, device: Device, point: llvm.Point) -> Schedule:
+def point_schedule(workload: Workload, device: Device, point: Point) -> Schedule:
     """Return a point of the design space as an untuned schedule."""
     layout = llvm.layout_of(workload, device, point.formulation)
     sch = kernel.new_schedule(layout)
-    llvm.apply(sch, layout, device, point.order, point.vectors, point.choose)
+    llvm.apply(sch, layout, device, point.family, point.choose)
     trace = trace_json(sch.trace)
     name = device.name
     return Schedule(

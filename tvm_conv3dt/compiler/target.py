@@ -10,6 +10,15 @@ from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import DeviceError, UnsupportedError, describe
 
+# Features that tell generations of CPUs apart: the kernel's names and LLVM's.
+_TELLING = {
+    "avx2": "avx2",
+    "avx512f": "avx512f",
+    "avx512_bf16": "avx512bf16",
+    "avx512_fp16": "avx512fp16",
+    "amx_tile": "amx-tile",
+}
+
 __all__ = ["cpu_name", "require_runnable", "resolve", "target_of"]
 
 
@@ -19,7 +28,7 @@ def cpu_name() -> str:
 
 
 def resolve(name: str) -> Device:
-    """Return the device called `name`; ``host`` is this machine, named after its microarchitecture.
+    """Return the device called `name`; ``host`` is this machine, named after its microarchitecture where that is known.
 
     Raises
     ------
@@ -27,8 +36,22 @@ def resolve(name: str) -> Device:
         If the catalogue has no such device.
     """
     if name == "host":
-        return catalogue.host(codegen.llvm_get_system_cpu())
+        return catalogue.host(_microarchitecture())
     return catalogue.get(name)
+
+
+def _microarchitecture() -> str | None:
+    """Return LLVM's name of this CPU, or None where it cannot be right.
+
+    LLVM goes by the model's number, and hypervisors make that up: a server's CPU with matrix units then is called a
+    desktop's without, and would be given the schedules of that.
+    """
+    name = str(codegen.llvm_get_system_cpu())
+    target = tvm.target.Target({"kind": "llvm", "mcpu": name})
+    known = {str(feature) for feature in codegen.llvm_get_cpu_features(target)}
+    have = set(cpuinfo.get_cpu_info().get("flags", ()))
+    beyond = [flag for flag, feature in _TELLING.items() if flag in have and feature not in known]
+    return None if beyond else name
 
 
 def target_of(device: Device) -> tvm.target.Target:

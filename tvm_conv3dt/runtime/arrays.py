@@ -6,7 +6,6 @@ array that is none of this is copied; one that is all of it is used where it lie
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,21 +14,9 @@ import tvm_ffi
 
 from tvm_conv3dt.errors import ArgumentTypeError, ArrayError, describe, show
 
-__all__ = ["ALIGNMENT", "aligned_empty", "as_array", "check_output", "is_direct", "tensor"]
+__all__ = ["as_array", "check_output", "is_direct", "tensor"]
 
 Array = npt.NDArray[Any]
-
-ALIGNMENT = 64
-"""Bytes to which memory made here is aligned: a cache line, and the widest vector."""
-
-
-def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return a new array with undefined content that starts at a multiple of `ALIGNMENT` bytes."""
-    size = prod(shape) * dtype.itemsize
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    # Not by .ctypes, which makes an object for it: calls of small operators would feel that.
-    start = -memory.__array_interface__["data"][0] % ALIGNMENT
-    return np.ndarray(shape, dtype, memory, start)
 
 
 def as_array(name: str, value: object, dtype: np.dtype[Any]) -> Array:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from tvm_conv3dt import memory
 from tvm_conv3dt.errors import ArrayError, Conv3dtError, FileFormatError, LibraryError, describe
 from tvm_conv3dt.reference import reference
 from tvm_conv3dt.runtime import arrays, thread_pool
@@ -52,6 +53,7 @@ class Operator:
         self._pack = library.function(layer.pack_symbol)
         self._constants: tuple[Any, ...] = ()
         self._slow: _Slow | None = None
+        self._reserve = memory.Reserve()
         self.set_filters(filters, bias)
 
     @property
@@ -98,8 +100,7 @@ class Operator:
         held = None
         if bias is not None:
             values = self._checked("bias", bias, (workload.out_channels,))
-            held = arrays.aligned_empty(values.shape, self._dtype)
-            held[...] = values
+            held = memory.aligned_copy(values)
         packed = arrays.tensor(self._allocate_packed())
         thread_pool.prepare()
         self._invoke(self._pack, arrays.tensor(source), packed)
@@ -116,8 +117,9 @@ class Operator:
             A NumPy array, or anything that exports DLPack from the CPU's memory. Any strides and alignment do;
             what is not C-contiguous, aligned to its elements and in native byte order is copied first.
         out : numpy.ndarray or None
-            Where to write the result: shape and dtype of the output, writable, not over `x`. Reusing
-            one saves the time that the system takes to provide fresh memory.
+            Where to write the result: shape and dtype of the output, writable, not over `x`. Without it the
+            result is in memory of its own, that of an earlier one where that is gone, since the system takes long
+            to provide large memory.
 
         Returns
         -------
@@ -139,10 +141,10 @@ class Operator:
         batch, *rest = self.workload.output_shape
         shape = (batches * batch, *rest)
         if out is None:
-            result = target = arrays.aligned_empty(shape, dtype)
+            result = target = self._reserve.empty(shape, dtype)
         else:
             result = arrays.check_output(out, shape, dtype, source)
-            target = result if arrays.is_direct(result) else arrays.aligned_empty(shape, dtype)
+            target = result if arrays.is_direct(result) else memory.aligned_empty(shape, dtype)
         thread_pool.prepare()
         constants, slow = self._constants, self._slow
         if slow is not None:
@@ -160,6 +162,14 @@ class Operator:
         if target is not result:
             np.copyto(result, target)
         return result
+
+    def empty(self) -> npt.NDArray[Any]:
+        """Return a new array for `out`, with undefined content.
+
+        It is aligned as the compiled code likes it best; results in an array from elsewhere are the same and, on
+        CPUs with wide vectors, later.
+        """
+        return memory.aligned_empty(self.workload.output_shape, self._dtype)
 
     def __repr__(self) -> str:
         return f"<Operator {self.name}: {self.workload.id}>"
@@ -190,7 +200,7 @@ class Operator:
     def _allocate_packed(self) -> npt.NDArray[Any]:
         shape = self._kernel.packed_shape
         try:
-            packed = arrays.aligned_empty(shape, self._dtype)
+            packed = memory.aligned_empty(shape, self._dtype)
         except (MemoryError, ValueError, OverflowError) as error:
             rule = "no array of this shape can be allocated"
             raise FileFormatError(

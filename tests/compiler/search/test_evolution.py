@@ -10,8 +10,9 @@ pytest.importorskip("xgboost")
 from tvm_conv3dt.compiler.search.evolution import Search, SearchSettings
 from tvm_conv3dt.compiler.search.log import TuningLog
 from tvm_conv3dt.compiler.search.measurer import Failure, Timed
-from tvm_conv3dt.compiler.spaces import llvm
-from tvm_conv3dt.compiler.spaces.default_point import default_point, points
+from tvm_conv3dt.compiler.spaces.default_point import default_point
+from tvm_conv3dt.compiler.spaces.llvm import points
+from tvm_conv3dt.compiler.spaces.point import point_of
 
 
 class Judge:
@@ -55,7 +56,7 @@ def points_of(judge, log):
     for request in judge.requests:
         sch = kernel.new_schedule(request.layout)
         apply_trace(sch, request.trace, log.workload)
-        found.append(llvm.point_of(sch.trace))
+        found.append(point_of(sch.trace))
     return found
 
 

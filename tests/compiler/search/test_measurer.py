@@ -1,5 +1,6 @@
 """Does a candidate that goes wrong, in whatever way, harm nothing but itself?"""
 
+import json
 import os
 import sys
 from dataclasses import replace
@@ -12,7 +13,14 @@ from tvm_conv3dt.compiler import kernel
 from tvm_conv3dt.compiler.layout import PHASES
 from tvm_conv3dt.compiler.schedule import apply_trace, default_schedule, trace_json
 from tvm_conv3dt.compiler.search import worker
-from tvm_conv3dt.compiler.search.measurer import Failure, Measurer, Request, Timed
+from tvm_conv3dt.compiler.search.measurer import (
+    Baseline,
+    Candidate,
+    Failure,
+    Measurer,
+    Request,
+    Timed,
+)
 from tvm_conv3dt.compiler.spaces.llvm import layout_of
 from tvm_conv3dt.errors import TuningError
 from tvm_conv3dt.spec import ACTIVATIONS, Workload
@@ -55,7 +63,7 @@ class Ends:
 
 def request(trace, host, workload=WORKLOAD, seconds=0.001, give_up_seconds=NEVER):
     layout = default_schedule(workload, host).layout(host)
-    return Request(layout, host, trace, seconds, give_up_seconds)
+    return Request(Candidate(layout, trace), host, seconds, give_up_seconds)
 
 
 def assert_next_request_works(measurer, good, host):
@@ -97,7 +105,7 @@ def test_candidate_that_does_not_compile_is_reported(measurer, good, host):
 
 
 def test_candidate_that_crashes_the_process_is_reported(measurer, good, host):
-    deadly = replace(request(good, host), layout=Ends(7))
+    deadly = replace(request(good, host), candidate=Ends(7))
     outcome = measurer.measure(deadly, 60)
     assert outcome == Failure("crash", "the measuring process ended with 7")
     assert_next_request_works(measurer, good, host)
@@ -147,3 +155,31 @@ def test_candidate_with_bias_and_activation_verifies(activation, host):
     )
     trace = default_schedule(workload, host).trace
     assert isinstance(worker.measure(request(trace, host, workload)), Timed)
+
+
+def test_seconds_are_told_at_the_pace_of_the_baseline(good, host, monkeypatch):
+    """A machine at half its speed doubles the seconds of both, and tells those of a whole one."""
+    layout = default_schedule(WORKLOAD, host).layout(host)
+    candidate = Candidate(layout, good)
+    other = Candidate(layout, json.loads(json.dumps(good)))
+    pace = {"baseline": 4.0, "candidate": 6.0}  # it took 2 when it was measured first
+
+    calls = []
+
+    def block(ready, first):
+        times = [pace["baseline" if len(calls) % 2 else "candidate"]] * 2
+        calls.append(first)
+        return times
+
+    monkeypatch.setattr(worker, "_verified", lambda ready: (6.0, None))
+    monkeypatch.setattr(worker._Ready, "block", block)
+    outcome = worker.measure(Request(candidate, host, 0.1, NEVER, Baseline(other, 2.0)))
+    assert set(outcome.seconds) == {3.0}
+
+
+def test_baseline_that_cannot_be_built_is_no_time(good, host):
+    layout = default_schedule(WORKLOAD, host).layout(host)
+    broken = Baseline(Candidate(layout, [[["NoSuchInstruction", [], [], []]], []]), 1.0)
+    outcome = worker.measure(Request(Candidate(layout, good), host, 0.001, NEVER, broken))
+    assert isinstance(outcome, Failure)
+    assert outcome.kind == "compile"

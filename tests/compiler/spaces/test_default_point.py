@@ -8,8 +8,9 @@ pytest.importorskip("tvm")
 
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt import workload_set
-from tvm_conv3dt.compiler.spaces.default_point import default_point, estimate, points
-from tvm_conv3dt.compiler.spaces.llvm import Point
+from tvm_conv3dt.compiler.spaces.default_point import default_point, default_points, estimate
+from tvm_conv3dt.compiler.spaces.llvm import formulations, points
+from tvm_conv3dt.compiler.spaces.point import Point
 from tvm_conv3dt.spec import Workload
 
 CPUS = [name for name in catalogue.names()[1:] if catalogue.get(name).kind == "llvm"]
@@ -59,5 +60,18 @@ def test_many_positions_share_a_register_tile():
 
 
 def test_one_accumulator_at_a_time_is_estimated_slower():
-    slow = estimate(DECODER, V3, Point("phases", "rows", 1, 1, 1))
+    slow = estimate(DECODER, V3, Point("phases", "rows", 1))
     assert slow > 2 * estimate(DECODER, V3, default_point(DECODER, V3))
+
+
+@pytest.mark.parametrize("kernel", [2, 3])
+def test_each_formulation_has_its_best_point(kernel):
+    workload = Workload.make((1, 4, 8, 8, 16), (*[kernel] * 3, 1, 16), (1, 8, 16, 16, 1), 2)
+    found = default_points(workload, V3)
+    assert {point.formulation for point in found} == set(formulations(workload, V3))
+    assert len(found) == len({point.formulation for point in found})
+    costs = [estimate(workload, V3, point) for point in found]
+    assert costs == sorted(costs)
+    for point, cost in zip(found, costs, strict=True):
+        others = [p for p in points(workload, V3) if p.formulation == point.formulation]
+        assert cost == min(estimate(workload, V3, other) for other in others)

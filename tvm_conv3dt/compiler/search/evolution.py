@@ -18,13 +18,14 @@ from tvm import s_tir
 from tvm.s_tir import meta_schedule as ms
 
 from tvm_conv3dt.compiler import kernel
-from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.schedule import point_schedule, trace_json
 from tvm_conv3dt.compiler.search.log import TuningLog
-from tvm_conv3dt.compiler.search.measurer import Failure, Measurer, Request
+from tvm_conv3dt.compiler.search.measurer import Baseline, Candidate, Failure, Measurer, Request
 from tvm_conv3dt.compiler.search.space import generator
 from tvm_conv3dt.compiler.spaces import llvm
 from tvm_conv3dt.compiler.spaces.default_point import default_points
+from tvm_conv3dt.compiler.spaces.point import point_of
 from tvm_conv3dt.compiler.target import target_of
 
 __all__ = ["Search", "SearchSettings"]
@@ -33,7 +34,7 @@ _BATCH = 8
 _TIMING_SECONDS = 0.12
 _BUILD_TIMEOUT = 60.0
 # A candidate so much slower than the best is timed once only.
-_GIVE_UP = 2.0
+_GIVE_UP = 3.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Search:
     best_seconds: float = float("inf")
     trials: int = 0
     failures: Counter[str] = field(default_factory=Counter)
+    _baseline: Baseline | None = None
     _stored: dict[str, ms.database.Workload] = field(default_factory=dict)  # by formulation
 
     def run(self) -> None:
@@ -127,6 +129,8 @@ class Search:
             return
         log, settings = self.log, self.settings
         target = target_of(log.device)
+        if records:
+            self._baseline = self._recorded_baseline(records)
         formulation = self._formulation(database, records)
         layout = llvm.layout_of(log.workload, log.device, formulation)
         module = kernel.new_schedule(layout).mod
@@ -150,7 +154,7 @@ class Search:
         known = [
             record
             for record in database.get_all_tuning_records()
-            if llvm.point_of(record.trace).formulation == formulation
+            if point_of(record.trace).formulation == formulation
         ]
         if known:
             results = [ms.runner.RunnerResult(list(r.run_secs), None) for r in known]
@@ -179,12 +183,19 @@ class Search:
             save()
         context.post_tuning()
 
+    def _recorded_baseline(self, records: list[ms.database.TuningRecord]) -> Baseline:
+        """Return the best of earlier runs, so that this run's seconds compare with theirs."""
+        best = min(records, key=lambda record: _median(record.run_secs))
+        formulation = point_of(best.trace).formulation
+        layout = llvm.layout_of(self.log.workload, self.log.device, formulation)
+        return Baseline(Candidate(layout, trace_json(best.trace)), _median(best.run_secs))
+
     def _formulation(
         self, database: ms.database.JSONDatabase, records: list[ms.database.TuningRecord]
     ) -> str:
         """Return the formulation to search in: the one whose default point, or best record, is fastest."""
         best = {
-            llvm.point_of(record.trace).formulation: _median(record.run_secs)
+            point_of(record.trace).formulation: _median(record.run_secs)
             for record in sorted(records, key=lambda r: _median(r.run_secs), reverse=True)
         }
         candidates = default_points(self.log.workload, self.log.device)
@@ -199,12 +210,12 @@ class Search:
         return min(best, key=lambda name: best[name], default=candidates[0].formulation)
 
     def _measure(
-        self, database: ms.database.JSONDatabase, layout: Layout, sch: s_tir.Schedule
+        self, database: ms.database.JSONDatabase, layout: AnyLayout, sch: s_tir.Schedule
     ) -> ms.runner.RunnerResult:
         """Measure one candidate; what is right is in the database when this returns."""
-        trace, device = trace_json(sch.trace), self.log.device
+        candidate = Candidate(layout, trace_json(sch.trace))
         give_up = self.best_seconds * _GIVE_UP
-        request = Request(layout, device, trace, _TIMING_SECONDS, give_up)
+        request = Request(candidate, self.log.device, _TIMING_SECONDS, give_up, self._baseline)
         timeout = _BUILD_TIMEOUT + 30 * min(self.best_seconds, 10.0)
         outcome = self.measurer.measure(request, timeout)
         self.trials += 1
@@ -213,12 +224,16 @@ class Search:
             self.on_trial(self.trials, None, outcome.kind)
             return ms.runner.RunnerResult(None, outcome.message)
         seconds = list(outcome.seconds)
+        if self._baseline is None:
+            self._baseline = Baseline(candidate, median(seconds))
         stored = self._stored.get(layout.formulation)
         if stored is None:
             stored = database.commit_workload(kernel.new_schedule(layout).mod)
             self._stored[layout.formulation] = stored
         database.commit_tuning_record(
-            ms.database.TuningRecord(sch.trace, stored, seconds, target_of(device), _arguments(sch))
+            ms.database.TuningRecord(
+                sch.trace, stored, seconds, target_of(self.log.device), _arguments(sch)
+            )
         )
         self.best_seconds = min(self.best_seconds, median(seconds))
         self.on_trial(self.trials, median(seconds) * 1e3, None)

@@ -6,12 +6,12 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import TuningError, describe
 from tvm_conv3dt.worker_process import WorkerLostError, WorkerProcess, WorkerTimeoutError
 
-__all__ = ["READY", "Failure", "Measurer", "Request", "Timed"]
+__all__ = ["READY", "Baseline", "Candidate", "Failure", "Measurer", "Request", "Timed"]
 
 READY = "ready"
 """The worker's first message."""
@@ -20,24 +20,44 @@ _START_TIMEOUT = 120.0
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """One way to compute a workload: a layout, and MetaSchedule's trace in JSON form."""
+
+    layout: AnyLayout
+    trace: list[Any]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A candidate whose seconds are known, to be timed in turns with others.
+
+    A machine that others use too runs at half its speed now and then: a candidate's seconds are told as if the
+    baseline took `seconds` at that moment as well.
+    """
+
+    candidate: Candidate
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Request:
     """A candidate to build, verify and time.
 
     Attributes
     ----------
-    trace : list
-        MetaSchedule's trace in JSON form.
     seconds : float
         How long to time it, about; at least three calls are timed.
     give_up_seconds : float
         A first call that takes longer than this is the only one.
+    baseline : Baseline or None
+        What to time it in turns with.
     """
 
-    layout: Layout
+    candidate: Candidate
     device: Device
-    trace: list[Any]
     seconds: float
     give_up_seconds: float
+    baseline: Baseline | None = None
 
 
 @dataclass(frozen=True)

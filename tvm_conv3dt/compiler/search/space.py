@@ -9,7 +9,7 @@ from tvm import s_tir
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
-from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.spaces import llvm
 from tvm_conv3dt.device import Device
 
@@ -48,14 +48,14 @@ class MutateSample(ms.mutator.PyMutator):  # type: ignore[misc]
         return MutateSample(self.random.randrange(2**31))
 
 
-def generator(layout: Layout, device: Device, seed: int) -> ms.space_generator.ScheduleFn:
+def generator(layout: AnyLayout, device: Device, seed: int) -> ms.space_generator.ScheduleFn:
     """Return the space generator of a layout on `device`: one design space per structural choice."""
 
     def spaces(sch: s_tir.Schedule) -> list[s_tir.Schedule]:
         result = []
-        for order, vectors in llvm.families(layout):
+        for family in llvm.families(layout, device):
             each = sch.copy()
-            llvm.apply(each, layout, device, order, vectors, lambda name, candidates: None)
+            llvm.apply(each, layout, device, family, lambda name, candidates: None)
             result.append(each)
         return result
 

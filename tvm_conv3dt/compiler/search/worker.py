@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.connection import Connection
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,13 @@ import tvm
 
 from tvm_conv3dt.compiler import kernel
 from tvm_conv3dt.compiler.activation import EXPENSIVE
+from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.kernel import Kernel
-from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.schedule import apply_trace
-from tvm_conv3dt.compiler.search.measurer import READY, Failure, Request, Timed
+from tvm_conv3dt.compiler.search.measurer import READY, Candidate, Failure, Request, Timed
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import CompileError, SignatureError
+from tvm_conv3dt.memory import aligned_copy, aligned_empty
 from tvm_conv3dt.reference import integer_data, reference
 from tvm_conv3dt.spec import Workload
 from tvm_conv3dt.threads import pool_arguments
@@ -35,12 +37,18 @@ __all__ = ["main", "measure"]
 _TOLERANCE = 1e-5
 
 
+# Calls in a row before it is the other's turn: caches are warm then, as they are for who calls one kernel often.
+_BLOCK_SECONDS = 0.02
+_LEAST_BLOCKS = 3
+
+
 @dataclass(frozen=True)
 class _Data:
     x: Any
     filters: Any
     bias: tuple[Any, ...]
     expected: np.ndarray[Any, Any]
+    result: np.ndarray[Any, Any]
 
 
 @lru_cache(maxsize=1)
@@ -48,59 +56,98 @@ def _data(workload: Workload) -> _Data:
     x, filters, bias = integer_data(workload, seed=0)
     expected = reference(workload, x, filters, bias).astype(x.dtype)
     return _Data(
-        x=tvm.runtime.tensor(x),
-        filters=tvm.runtime.tensor(filters),
-        bias=() if bias is None else (tvm.runtime.tensor(bias),),
+        x=_tensor(aligned_copy(x)),
+        filters=_tensor(aligned_copy(filters)),
+        bias=() if bias is None else (_tensor(aligned_copy(bias)),),
         expected=expected,
+        result=aligned_empty(workload.output_shape, workload.numpy_dtype),
     )
+
+
+def _tensor(array: np.ndarray[Any, Any]) -> Any:
+    """Pass on memory that is allocated as the runtime does it: TVM's own has small pages."""
+    return tvm.runtime.from_dlpack(array)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A compiled candidate with its data."""
+
+    built: Kernel
+    data: _Data
+    arguments: tuple[Any, ...]
+
+    def seconds(self) -> float:
+        """Time one call."""
+        start = time.perf_counter()
+        self.built.run(*self.arguments)
+        return time.perf_counter() - start
+
+    def block(self, first: float) -> list[float]:
+        """Time some calls in a row, after one that does not count; `first` is about what one takes."""
+        self.seconds()
+        return [self.seconds() for _ in range(max(1, int(_BLOCK_SECONDS / first)))]
 
 
 def measure(request: Request) -> Timed | Failure:
     """Build, verify and time one candidate in this process."""
+    baseline = request.baseline
     try:
-        built = _build(request.layout, request.device, json.dumps(request.trace))
+        ready = _ready(request.candidate, request.device)
+        other = None if baseline is None else _ready(baseline.candidate, request.device)
     except (CompileError, SignatureError) as error:
         return Failure("compile", str(error))
-    return _run(built, request)
-
-
-# Promotion measures a few candidates over and over, in turns.
-@lru_cache(maxsize=8)
-def _build(layout: Layout, device: Device, trace: str) -> Kernel:
-    sch = kernel.new_schedule(layout)
-    apply_trace(sch, json.loads(trace), layout.workload)
-    return kernel.compile_kernel(layout, device, sch)
-
-
-def _run(built: Kernel, request: Request) -> Timed | Failure:
-    workload = request.layout.workload
-    data = _data(workload)
-    packed = tvm.runtime.empty(built.packed_shape, workload.dtype)
-    built.pack(data.filters, packed)
-    y = tvm.runtime.tensor(np.full(workload.output_shape, np.nan, workload.dtype))
-    arguments = (data.x, packed, *data.bias, y)
-
-    first = _seconds(built, arguments)
-    result = y.numpy()
-    if workload.activation in EXPENSIVE:
-        equal = np.allclose(result, data.expected, rtol=_TOLERANCE, atol=_TOLERANCE)
-    else:
-        equal = np.array_equal(result, data.expected)
-    if not equal:
-        wrong = int(np.count_nonzero(~np.isclose(result, data.expected, rtol=_TOLERANCE)))
-        return Failure("wrong", f"{wrong} of {result.size} results differ from the reference")
+    first, failure = _verified(ready)
+    if failure is not None:
+        return failure
+    workspace_bytes = ready.built.workspace_bytes
     if first > request.give_up_seconds:
-        return Timed((first,), built.workspace_bytes)
+        return Timed((first,), workspace_bytes)
     times: list[float] = []
-    while len(times) < 3 or sum(times) < request.seconds:
-        times.append(_seconds(built, arguments))
-    return Timed(tuple(times), built.workspace_bytes)
+    others: list[float] = []
+    blocks = 0
+    while blocks < _LEAST_BLOCKS or sum(times) < request.seconds:
+        times += ready.block(first)
+        if other is not None:
+            others += other.block(first)
+        blocks += 1
+    if baseline is not None:
+        pace = baseline.seconds / median(others)
+        times = [pace * each for each in times]
+    return Timed(tuple(times), workspace_bytes)
 
 
-def _seconds(built: Kernel, arguments: tuple[Any, ...]) -> float:
-    start = time.perf_counter()
-    built.run(*arguments)
-    return time.perf_counter() - start
+def _ready(candidate: Candidate, device: Device) -> _Ready:
+    return _prepared(candidate.layout, device, json.dumps(candidate.trace))
+
+
+# Promotion measures a few candidates over and over, in turns, and a search has its baseline.
+@lru_cache(maxsize=8)
+def _prepared(layout: AnyLayout, device: Device, trace: str) -> _Ready:
+    workload = layout.workload
+    sch = kernel.new_schedule(layout)
+    apply_trace(sch, json.loads(trace), workload)
+    built = kernel.compile_kernel(layout, device, sch)
+    data = _data(workload)
+    packed = _tensor(aligned_empty(built.packed_shape, workload.numpy_dtype))
+    built.pack(data.filters, packed)
+    return _Ready(built, data, (data.x, packed, *data.bias, _tensor(data.result)))
+
+
+def _verified(ready: _Ready) -> tuple[float, Failure | None]:
+    """Return the seconds of a first call, and what is wrong with its result."""
+    data = ready.data
+    data.result[...] = np.nan
+    first = ready.seconds()
+    if ready.built.workload.activation in EXPENSIVE:
+        equal = np.allclose(data.result, data.expected, rtol=_TOLERANCE, atol=_TOLERANCE)
+    else:
+        equal = np.array_equal(data.result, data.expected)
+    if equal:
+        return first, None
+    wrong = np.count_nonzero(~np.isclose(data.result, data.expected, rtol=_TOLERANCE))
+    message = f"{int(wrong)} of {data.result.size} results differ from the reference"
+    return first, Failure("wrong", message)
 
 
 def main() -> None:

@@ -8,26 +8,20 @@ the copying of padded input. Its constants are of a common out-of-order core; th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import ceil, prod
 
+from tvm_conv3dt.compiler.dot_layout import DotLayout
 from tvm_conv3dt.compiler.layout import Layout
-from tvm_conv3dt.compiler.spaces.llvm import (
-    Point,
-    families,
-    formulations,
-    layout_of,
-    stores_vectors,
-    tile_h_candidates,
-    tile_w_candidates,
-)
+from tvm_conv3dt.compiler.spaces.channel_nest import stores_vectors
+from tvm_conv3dt.compiler.spaces.llvm import layout_of, points
+from tvm_conv3dt.compiler.spaces.point import Point, stream_candidates
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["default_point", "default_points", "estimate", "points"]
+__all__ = ["default_point", "default_points", "estimate"]
 
 _FMA_PER_CYCLE = 2
-_LOADS_PER_CYCLE = 2
+_LOADS_PER_CYCLE = 1.6  # of two; the rest is lost to misses
 _FMA_LATENCY = 4
 _TILE_CYCLES = 16  # start, bias, activation and store of one tile, less what its size adds
 _TAP_CYCLES = 4  # one turn of the loops over taps
@@ -35,16 +29,8 @@ _TASK_CYCLES = 200
 _L2_BYTES_PER_CYCLE = 24
 _L3_BYTES_PER_CYCLE = 9
 _MEMORY_BYTES_PER_CYCLE = 4
-
-
-def points(workload: Workload, device: Device) -> Iterator[Point]:
-    """Yield every point of the space."""
-    for formulation in formulations(workload, device):
-        layout = layout_of(workload, device, formulation)
-        for order, vectors in families(layout):
-            for tile_w in tile_w_candidates(layout, device, vectors):
-                for tile_h in (1,) if order == "filters" else tile_h_candidates(layout, device):
-                    yield Point(formulation, order, vectors, tile_w, tile_h)
+_EXPOSED = 0.3
+_NEAR = 0.4  # of the second cache: its sets fill unevenly, and others use it too
 
 
 def default_point(workload: Workload, device: Device) -> Point:
@@ -73,32 +59,76 @@ def estimate(workload: Workload, device: Device, point: Point) -> float:
         How.
     """
     layout = layout_of(workload, device, point.formulation)
+    if isinstance(layout, DotLayout):
+        return _dot_estimate(layout, device, point)
+    return _channel_estimate(layout, device, point)
+
+
+def _dot_estimate(layout: DotLayout, device: Device, point: Point) -> float:
+    """Estimate a point of `tvm_conv3dt.compiler.spaces.dot_nest`."""
+    workload = layout.workload
     depth, height, width = layout.axes
-    rows = workload.batch * depth.quotients * height.quotients
+    outputs_per_row_phase = depth.phases * height.phases
+    # Taps of depth and height of one phase, and multiplications of one output, both the mean over phases.
+    turns = depth.kernel * height.kernel / outputs_per_row_phase * layout.in_blocks
+    products = layout.outputs * turns * width.kernel / width.phases
+    vector = (
+        products / _FMA_PER_CYCLE
+        + _TAP_CYCLES * turns
+        + 2 * (layout.lanes - 1)  # the tree of shuffles
+        + _TILE_CYCLES
+    )
+    row = layout.row_vectors * vector * outputs_per_row_phase
+    # How often each row of the input comes from far: once, and again where what lies between two uses fills the cache.
+    deep = point.order.endswith("deep")
+    row_bytes = width.input * workload.in_channels * workload.itemsize
+    rows_near = (point.task_h + height.taps - 1) * row_bytes
+    kept = _NEAR * device.l2_bytes
+    times = 1 + (height.taps - 1) / point.task_h
+    if not deep or rows_near * (depth.taps + 1) > kept:
+        times *= depth.taps
+    if point.order.startswith("rows") and rows_near * depth.taps > kept:
+        times *= outputs_per_row_phase
+    row += (
+        times * row_bytes * _fetch(device, prod(workload.input_spatial) * row_bytes / width.input)
+    )
+    tasks_h = ceil(height.quotients / point.task_h)
+    rows_of_task = min(point.task_h, height.quotients) * (depth.quotients if deep else 1)
+    tasks = workload.batch * tasks_h * (1 if deep else depth.quotients)
+    return float((row * rows_of_task + _TASK_CYCLES) * ceil(tasks / device.cores))
+
+
+def _channel_estimate(layout: Layout, device: Device, point: Point) -> float:
+    """Estimate a point of `tvm_conv3dt.compiler.spaces.channel_nest`."""
+    workload = layout.workload
+    depth, height, width = layout.axes
     phases, width_phases = prod(layout.phases), layout.phases[2]
     depth_of_sum = layout.multiplications
     taps = depth_of_sum / workload.in_channels
 
-    row_cycles = 0.0
-    for positions, tiles_w in _tiles(width.quotients, point.tile_w):
-        for vectors, tiles_c in _tiles(layout.blocks, point.vectors):
-            row_cycles += tiles_w * tiles_c * _tile_cycles(layout, positions, vectors)
+    tiles_h = ceil(height.quotients / point.tile_h)
+    tiles_w = ceil(width.quotients / point.tile_w)
+    tiles_c = ceil(layout.blocks / point.vectors)
+    rows = workload.batch * depth.quotients * tiles_h  # of tiles
+    # Of a row of tiles, one phase of depth and height, all phases of width.
+    tile = _tile_cycles(layout, point.tile_h * point.tile_w, point.vectors)
+    row_cycles = tiles_w * tiles_c * tile
 
     itemsize = workload.itemsize
     panel = point.vectors * layout.lanes * depth_of_sum * itemsize
     phase_filters = layout.blocks * layout.lanes * depth_of_sum * itemsize * width_phases
-    row_input = width.quotients * workload.in_channels * itemsize * ceil(taps)
-    tiles_w, tiles_c = ceil(width.quotients / point.tile_w), ceil(layout.blocks / point.vectors)
+    row_input = width.quotients * point.tile_h * workload.in_channels * itemsize * ceil(taps)
+    rows_of_task = rows if point.order == "filters" else point.task_h
     if point.order == "rows":
         # Each tile of positions streams the filters of all channels and of the phases along the width.
-        row_cycles += _fetch(device, phase_filters) * tiles_w * phase_filters / width_phases
+        near = phase_filters + row_input * rows_of_task
+        row_cycles += _fetch(device, near) * tiles_w * phase_filters / width_phases
     else:
-        rows_inside = rows if point.order == "filters" else point.tile_h
         row_cycles += _fetch(device, panel) * tiles_w * tiles_c * panel
-        row_cycles += _fetch(device, row_input * rows_inside + panel) * tiles_c * row_input
-        if point.order == "panels":
-            # A task's first row brings each panel nearer.
-            row_cycles += _fetch(device, phase_filters) * tiles_c * panel / point.tile_h
+        row_cycles += _fetch(device, row_input * rows_of_task + panel) * tiles_c * row_input
+    # The first row of a task brings the filters near.
+    all_filters = phase_filters / width_phases * phases
+    row_cycles += _fetch(device, all_filters) * phase_filters / width_phases / rows_of_task
     cycles = row_cycles * phases
 
     if point.order == "filters":
@@ -106,21 +136,21 @@ def estimate(workload: Workload, device: Device, point: Point) -> float:
         total = cycles * rows / tasks * ceil(tasks / device.cores)
         padding = 2.0 * prod(workload.input_spatial) * workload.in_channels / layout.lanes
         return total + (padding / device.cores + _TASK_CYCLES if layout.padded else 0)
-    tasks = workload.batch * depth.quotients * ceil(height.quotients / point.tile_h)
-    task = cycles * min(point.tile_h, height.quotients) + _TASK_CYCLES
+    tasks = workload.batch * depth.quotients * ceil(tiles_h / point.task_h)
+    task = cycles * min(point.task_h, tiles_h) + _TASK_CYCLES
     if layout.padded:
-        halo_rows = (point.tile_h + layout.taps[1]) * (1 + layout.taps[0])
+        halo_rows = (point.task_h * point.tile_h + layout.taps[1]) * (1 + layout.taps[0])
         task += halo_rows * (width.quotients + 2) * workload.in_channels / layout.lanes
-    return float(task * ceil(tasks / device.cores))
+    return float(task * ceil(tasks / device.cores)) + _write(workload, device, point)
 
 
-def _tiles(extent: int, tile: int) -> Iterator[tuple[int, int]]:
-    """Yield the size and number of whole tiles, and of the tail."""
-    whole, tail = divmod(extent, tile)
-    if whole:
-        yield tile, whole
-    if tail:
-        yield tail, 1
+def _write(workload: Workload, device: Device, point: Point) -> float:
+    """Cycles that the memory takes for an output larger than the caches, beyond those that hide behind arithmetic."""
+    if 1 not in stream_candidates(workload, device):
+        return 0.0
+    # What is stored through the caches is read first.
+    moved = prod(workload.output_shape) * workload.itemsize * (1 if point.stream else 2)
+    return _EXPOSED * moved / _MEMORY_BYTES_PER_CYCLE / device.cores
 
 
 def _tile_cycles(layout: Layout, positions: int, vectors: int) -> float:
@@ -139,7 +169,7 @@ def _fetch(device: Device, working_set: float) -> float:
     """Cycles that each byte of a stream costs, by where data of that size stays."""
     if working_set <= device.l1_bytes * 0.75:
         return 0.0
-    if working_set <= device.l2_bytes * 0.75:
+    if working_set <= device.l2_bytes * _NEAR:
         return 0.25 / _L2_BYTES_PER_CYCLE
     if working_set <= device.l3_bytes * 0.75:
         return 0.6 / _L3_BYTES_PER_CYCLE

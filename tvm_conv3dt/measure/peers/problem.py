@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tvm_conv3dt.memory import aligned_copy
 from tvm_conv3dt.reference import random_data
 from tvm_conv3dt.spec import Workload
 
@@ -41,14 +42,14 @@ class Problem:
         """The input as contiguous NCDHW."""
         if self.workload.data_format == "NCDHW":
             return self.x
-        return np.ascontiguousarray(np.moveaxis(self.x, -1, 1))
+        return aligned_copy(np.moveaxis(self.x, -1, 1))
 
     @property
     def channels_last(self) -> Array:
         """The input as contiguous NDHWC."""
         if self.workload.data_format == "NDHWC":
             return self.x
-        return np.ascontiguousarray(np.moveaxis(self.x, 1, -1))
+        return aligned_copy(np.moveaxis(self.x, 1, -1))
 
     @property
     def filters_by_channels(self) -> Array:

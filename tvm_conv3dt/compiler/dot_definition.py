@@ -1,0 +1,124 @@
+"""What is computed where input channels are in the lanes: see `tvm_conv3dt.compiler.dot_layout`.
+
+With ``o = s * q + r`` on every axis, and an output of a row as ``(f, e)``, vector and lane::
+
+    accumulator[n, qd, rd, qh, rh, f, e, v] =
+        sum over jd, jh, cb, jw of
+            x[n, input(qd, rd, jd), input(qh, rh, jh), input(qw, rw, jw), first(cb) + v]
+            * packed[tap(rd, jd), tap(rh, jh), tap(rw, jw), c, cb, v]
+
+    sums[n, qd, rd, qh, rh, f, e] = sum over v of accumulator[n, qd, rd, qh, rh, f, e, v]
+
+where lane ``e`` of vector ``f`` is the output ``(qw, rw, c)``: they follow each other as they do in the row.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import te, tirx
+
+from tvm_conv3dt.compiler.activation import activation_of
+from tvm_conv3dt.compiler.blocks import block_start
+from tvm_conv3dt.compiler.dot_layout import DotLayout
+from tvm_conv3dt.compiler.taps import inside, less, tap_of
+
+__all__ = ["define_dot", "output_position"]
+
+
+def define_dot(layout: DotLayout) -> tirx.PrimFunc:
+    """Return the function with blocks ``read``, ``accumulator``, ``sums`` and ``y``, the latter by phases."""
+    workload, axes, lanes = layout.workload, layout.axes, layout.lanes
+    dtype = workload.dtype
+    zero = tirx.const(0, dtype)
+    width = axes[2]
+
+    x = te.placeholder((workload.batch, *workload.input_spatial, workload.in_channels), dtype, "x")
+    packed = te.placeholder(layout.packed_shape, dtype, "packed")
+    bias = te.placeholder((workload.out_channels,), dtype, "bias")
+
+    # The input with zeros around its rows: never stored, every use of it becomes a condition.
+    before = max(0, -width.reads[0])
+    after = max(0, width.reads[1] + layout.row_vectors * layout.positions - width.quotients)
+    extent = before + max(width.input, after + 1)
+    at_start, at_end = layout.leaves[2]
+
+    def element(n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
+        within = [w >= before] * at_start + [w < width.input + before] * at_end
+        value = x[n, d, h, w - before, c]
+        return tirx.if_then_else(tirx.all(*within), value, zero) if within else value
+
+    depth, height, _ = workload.input_spatial
+    shape = (workload.batch, depth, height, extent, workload.in_channels)
+    read = te.compute(shape, element, "read")
+
+    jd, jh, jw = (
+        te.reduce_axis((0, axis.taps), f"j{name}") for name, axis in zip("dhw", axes, strict=True)
+    )
+    cb = te.reduce_axis((0, layout.in_blocks), "cb")
+
+    def products(*index: Any) -> Any:
+        n, qd, rd, qh, rh, f, e, v = index
+        qw, rw, c = _place(layout, f, e)
+        taps = [
+            tap_of(*each)
+            for each in zip(axes, (qd, qh, qw), (rd, rh, rw), (jd, jh, jw), strict=True)
+        ]
+        present = [condition for tap in taps for condition in tap.present]
+        for axis, leaves, tap in zip(axes[:2], layout.leaves, taps, strict=False):
+            present += inside(axis, tap.input, leaves)
+        if layout.rows != axes[1].quotients:
+            present.append(less(qh, axes[1].quotients))
+        d, h, w = (tap.input for tap in taps)
+        channel = block_start(cb, lanes, workload.in_channels) + v
+        product = (
+            read[n, d, h, w + before, channel] * packed[(*(tap.number for tap in taps), c, cb, v)]
+        )
+        if present:
+            product = tirx.if_then_else(tirx.all(*present), product, zero)
+        return te.sum(product, axis=[jd, jh, cb, jw])
+
+    depth_axis, height_axis, _ = axes
+    domain = (
+        *(workload.batch, depth_axis.quotients, depth_axis.phases),
+        *(layout.rows, height_axis.phases, layout.row_vectors, layout.outputs),
+    )
+    names = ["n", "qd", "rd", "qh", "rh", "f", "e"]
+    accumulator = te.compute((*domain, lanes), products, "accumulator", varargs_names=[*names, "v"])
+    lane = te.reduce_axis((0, lanes), "v")
+
+    def added(*index: Any) -> Any:
+        return te.sum(accumulator[(*index, lane)], axis=[lane])
+
+    sums = te.compute(domain, added, "sums", varargs_names=names)
+    activation = activation_of(workload)
+
+    def result(*index: Any) -> Any:
+        value = sums(*index)
+        if workload.bias:
+            value = value + bias[index[-1] % workload.out_channels]
+        return activation(value)
+
+    y = te.compute(domain, result, "y", varargs_names=names)
+    return te.create_prim_func([x, packed, bias, y] if workload.bias else [x, packed, y])
+
+
+def output_position(layout: DotLayout, index: Any) -> tuple[list[Any], list[Any]]:
+    """Return the place in the output of an index by phases, and the conditions under which there is one."""
+    n, qd, rd, qh, rh, f, e = index
+    depth, height, width = layout.axes
+    d, h = qd * depth.stride + rd, qh * height.stride + rh
+    # So written, lanes that follow each other are seen to do so in memory.
+    w = f * (layout.positions * width.stride) + e // layout.workload.out_channels
+    exists = [d < depth.output] * (not depth.exact)
+    exists += [h < height.output] * (layout.rows * height.phases != height.output)
+    if not layout.exact:
+        exists.append(w < width.output)
+    return [n, d, h, w, e % layout.workload.out_channels], exists
+
+
+def _place(layout: DotLayout, f: Any, e: Any) -> tuple[Any, Any, Any]:
+    """Return position and phase of the width, and output channel, of lane `e` of vector `f`."""
+    channels = layout.workload.out_channels
+    position, rest = e // layout.per_position, e % layout.per_position
+    return f * layout.positions + position, rest // channels, rest % channels

@@ -1,0 +1,107 @@
+"""How a workload of few output channels is laid out: input channels are what a vector holds.
+
+One output is then a dot product, accumulated in a vector of its own whose lanes are added up at the end. The outputs
+that stand together in a row of the output, all phases of the width and all channels, are computed
+together: as many as a vector has lanes, so that their sums are one vector again. No tap is multiplied by
+zero, and the input is read where it lies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+from tvm_conv3dt.phases import Axis
+from tvm_conv3dt.spec import Workload
+
+__all__ = ["DOT", "DotLayout"]
+
+DOT = "dot"
+"""The name of this formulation."""
+
+_ROWS = 4
+
+
+@dataclass(frozen=True)
+class DotLayout:
+    """A workload with the number of lanes of a vector.
+
+    Attributes
+    ----------
+    workload : Workload
+    lanes : int
+        Input channels of one block: the elements of the target's vector.
+    """
+
+    workload: Workload
+    lanes: int
+    formulation: ClassVar[str] = DOT
+
+    @classmethod
+    def fits(cls, workload: Workload, lanes: int) -> bool:
+        """Whether there are channels to fill a vector, and few enough outputs in a position."""
+        per_position = workload.phase_axes[2].phases * workload.out_channels
+        return workload.in_channels >= lanes > 1 and per_position <= lanes
+
+    @cached_property
+    def axes(self) -> tuple[Axis, Axis, Axis]:
+        """Depth, height and width."""
+        return self.workload.phase_axes
+
+    @cached_property
+    def in_blocks(self) -> int:
+        """Vectors that the input channels take; where they do not fill the last one it overlaps the one before.
+
+        Channels that both hold have half of their filter in each (see `tvm_conv3dt.compiler.packing`).
+        """
+        return -(-self.workload.in_channels // self.lanes)
+
+    @cached_property
+    def per_position(self) -> int:
+        """Outputs of one position of the width: its phases times the output channels."""
+        return self.axes[2].phases * self.workload.out_channels
+
+    @cached_property
+    def positions(self) -> int:
+        """Positions of the width whose outputs are summed into one vector."""
+        # An output that is smaller than the stride has one position.
+        whole = self.axes[2].phases == self.axes[2].stride
+        return self.lanes // self.per_position if whole else 1
+
+    @cached_property
+    def outputs(self) -> int:
+        """Outputs in one vector of sums: at most `lanes`."""
+        return self.positions * self.per_position
+
+    @cached_property
+    def row_vectors(self) -> int:
+        """Vectors of sums in one row of the output; the last may reach past its end."""
+        return -(-self.axes[2].quotients // self.positions)
+
+    @cached_property
+    def rows(self) -> int:
+        """Positions of the height, rounded up so that tasks of several rows divide it; there is nothing to do in the last."""
+        height = self.axes[1].quotients
+        return height if height < _ROWS else -(-height // _ROWS) * _ROWS
+
+    @cached_property
+    def exact(self) -> bool:
+        """Whether no vector of sums reaches past the end of a row of the output."""
+        width = self.axes[2]
+        return self.row_vectors * self.positions * width.stride == width.output
+
+    @cached_property
+    def leaves(self) -> tuple[tuple[bool, bool], tuple[bool, bool], tuple[bool, bool]]:
+        """Whether taps lead before and after the input, for each axis."""
+        depth, height = ((a.halo[0] > 0, a.halo[1] > 0) for a in self.axes[:2])
+        width = self.axes[2]
+        beyond = self.row_vectors * self.positions - width.quotients
+        first, last = width.reads
+        return depth, height, (first < 0, last + beyond >= width.input)
+
+    @cached_property
+    def packed_shape(self) -> tuple[int, ...]:
+        """Shape of the packed filters: ``[kd, kh, kw, out_channels, in_blocks, lanes]``."""
+        taps = (axis.kernel for axis in self.axes)
+        return (*taps, self.workload.out_channels, self.in_blocks, self.lanes)

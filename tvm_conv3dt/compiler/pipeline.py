@@ -1,0 +1,110 @@
+"""Lowering for CPUs: TVM's own passes, and two of ours.
+
+TVM's default pipeline is for every kind of device, and narrows all index arithmetic to 32 bits. Where an index has
+a negative part (a tap before the first position) LLVM then cannot fold it into an address and extends the
+sign of every one, beside each multiplication. Here the offsets into arrays are 64-bit, at the end; loops stay as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm
+import tvm_ffi
+from tvm import ir, s_tir, tirx
+from tvm.s_tir.pipeline import finalize_device_passes, finalize_host_passes
+
+from tvm_conv3dt.compiler.absent_taps import skip_absent_taps
+from tvm_conv3dt.compiler.overlap import overlap_tiles
+from tvm_conv3dt.compiler.registers import split_registers
+from tvm_conv3dt.compiler.streaming import STREAM, stream_stores
+
+__all__ = ["CPU", "lower_blocks"]
+
+CPU = "conv3d_transpose.cpu"
+"""The pipeline's name, for ``tvm.compile(..., tir_pipeline=CPU)``."""
+
+_CARRIED = (STREAM,)
+
+
+def lower_blocks(function: tirx.PrimFunc) -> tirx.PrimFunc:
+    """Apply this package's rewrites of a scheduled function, whose blocks are still there."""
+    return _carry_annotations(skip_absent_taps(overlap_tiles(function)))
+
+
+def _carry_annotations(function: tirx.PrimFunc) -> tirx.PrimFunc:
+    """Give a function the annotations of its blocks that later passes ask for: blocks go first."""
+    found: dict[str, Any] = {}
+
+    def visit(block: s_tir.SBlock) -> None:
+        found.update(
+            {name: block.annotations[name] for name in _CARRIED if name in block.annotations}
+        )
+
+    tvm_ffi.structural_walk(function, (s_tir.SBlock, visit))
+    return function.with_attrs(found) if found else function
+
+
+def _pipeline() -> tuple[Any, Any, Any]:
+    passes = tvm.ir.transform.Sequential(
+        [
+            tirx.transform.prim_func_pass(lambda f, *_: lower_blocks(f), opt_level=0),
+            s_tir.transform.CanonicalizeLoop(),
+            s_tir.transform.LowerInitBlock(),
+            s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
+            s_tir.transform.ConvertBlocksToOpaque(),
+            s_tir.transform.CompactBufferAllocation(),
+            s_tir.transform.LowerMatchBuffer(),
+            s_tir.transform.StmtSimplify(),
+            s_tir.transform.LowerOpaqueBlock(),
+            tirx.transform.FlattenBuffer(),
+            tirx.transform.NarrowDataType(32),
+            s_tir.transform.LoopPartition(),
+            tirx.transform.VectorizeLoop(True),
+            tirx.transform.prim_func_pass(lambda f, *_: _wide_offsets(f), opt_level=0),
+            tirx.transform.prim_func_pass(lambda f, *_: stream_stores(f), opt_level=0),
+            tirx.transform.StorageRewrite(),
+            s_tir.transform.HoistIfThenElse(),
+            tirx.transform.UnrollLoop(),
+            s_tir.transform.RenormalizeSplitPattern(),
+            tirx.transform.StmtSimplify(),
+            tirx.transform.prim_func_pass(lambda f, *_: split_registers(f), opt_level=0),
+            tirx.transform.RemoveNoOp(),
+            s_tir.transform.RewriteUnsafeSelect(),
+            tirx.transform.CommonSubexprElim(),
+            tirx.transform.VerifyMemory(),
+            tirx.transform.AnnotateEntryFunc(),
+            tirx.transform.SplitHostDevice(),
+            tirx.transform.MakePackedAPI(),
+        ]
+    )
+    return passes, finalize_host_passes, finalize_device_passes
+
+
+tirx.register_tir_pipeline(CPU, _pipeline)
+
+
+def _wide_offsets(function: tirx.PrimFunc) -> tirx.PrimFunc:
+    def indices(access: Any) -> list[Any]:
+        return [_wide(index) for index in access.indices]
+
+    def load(each: ir.TensorLoad) -> Any:
+        return tirx.BufferLoad(each.source, indices(each))
+
+    def store(each: tirx.BufferStore) -> Any:
+        return tirx.BufferStore(each.buffer, each.value, indices(each))
+
+    return tvm_ffi.structural_map(function, [(ir.TensorLoad, load), (tirx.BufferStore, store)])
+
+
+def _wide(index: Any) -> Any:
+    """Return an offset whose sums and products are 64-bit."""
+    if isinstance(index, tirx.Ramp):
+        return tirx.Ramp(_wide(index.base), tirx.const(int(index.stride), "int64"), index.lanes)
+    if tvm.DataType(index.ty.dtype).lanes > 1:
+        return index
+    if isinstance(index, tirx.IntImm):
+        return tirx.const(int(index), "int64")
+    if isinstance(index, tirx.Add | tirx.Sub | tirx.Mul):
+        return type(index)(_wide(index.a), _wide(index.b))
+    return tirx.Cast("int64", index)

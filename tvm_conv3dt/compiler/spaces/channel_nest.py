@@ -1,0 +1,214 @@
+"""The nest where output channels are in the lanes: phases with a register tile.
+
+The innermost loops are the same everywhere: ``tile_h`` rows of ``tile_w`` positions times ``vectors`` vectors of
+channels, unrolled, so that the accumulators stay in registers while taps and input channels run by; then
+the tile is stored once, bias and activation on the way. Tiles at the end of a row or of the channels overlap with
+those before them (`tvm_conv3dt.compiler.overlap`): no predicate runs in the inner loop.
+
+What differs is the order of the loops around them::
+
+    "rows"     parallel (n, qd, blocks of qh); rd, rh; qh, tiles of qw; rw, tiles of channels
+    "panels"   parallel (n, qd, blocks of qh); rd, rh; rw, tiles of channels; qh, tiles of qw
+    "filters"  parallel (tiles of channels, rd, rh, rw); n, qd, qh, tiles of qw
+
+"rows" keeps a tile's input in cache and streams the filters, "panels" keeps a panel of filters and
+streams the input rows of the task; both write the output in order. "filters" is for few positions and many channels: each
+task reads its own filters, once.
+
+With folded phases (see `tvm_conv3dt.compiler.layout`) the same nest runs over fewer phases and more channels.
+
+Where the input needs zeros around it, each task of "rows" and "panels" copies the input rows it reads
+into a padded buffer of its own; "filters" pads the (small) input once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from math import prod
+from typing import Any
+
+from tvm import s_tir
+
+from tvm_conv3dt.compiler.activation import EXPENSIVE
+from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.compiler.spaces.point import (
+    Choose,
+    Family,
+    Point,
+    decider,
+    mark,
+    stream_candidates,
+)
+from tvm_conv3dt.compiler.streaming import STREAM
+from tvm_conv3dt.device import Device
+
+__all__ = [
+    "ORDERS",
+    "apply",
+    "families",
+    "points",
+    "stores_vectors",
+    "task_h_candidates",
+    "tile_w_candidates",
+]
+
+ORDERS = ("rows", "panels", "filters")
+
+# What a kernel may take beside its arguments: so many bytes, or this share of the output where that is more.
+_WORKSPACE_BYTES = 1 << 20
+_WORKSPACE_SHARE = 0.05
+
+
+def families(layout: Layout, device: Device) -> Iterator[Family]:
+    """Yield the structural choices: one design space each."""
+    # "filters" fuses the phases, where the remainders of a dilation are simplified wrongly: see `tvm_conv3dt.compiler.taps`.
+    dilated = any(axis.dilation > 1 for axis in layout.axes)
+    whole_input = (layout.axes[0].quotients, layout.axes[1].quotients)
+    small = not dilated and _fits(layout, whole_input, copies=1)
+    _, height, width = (axis.quotients for axis in layout.axes)
+    for order in ORDERS if small else ORDERS[:2]:
+        for vectors in range(1, min(5, layout.blocks) + 1):
+            room = _positions(device, vectors)
+            # Rows are put together where one alone does not fill the registers.
+            for rows in range(1, min(height, max(1, room // width)) + 1):
+                if order == "filters" or task_h_candidates(layout, device, rows):
+                    yield Family(order, vectors, rows)
+
+
+def points(layout: Layout, device: Device, family: Family) -> Iterator[Point]:
+    """Yield the points of a family."""
+    order, vectors, tile_h = family
+    tasks = [1] if order == "filters" else task_h_candidates(layout, device, tile_h)
+    streams = stream_candidates(layout.workload, device)
+    widths = tile_w_candidates(layout, device, vectors, tile_h)
+    for tile_w, stream, task_h in product(widths, streams, tasks):
+        yield Point(layout.formulation, order, vectors, tile_h, tile_w, stream, task_h)
+
+
+def _positions(device: Device, vectors: int) -> int:
+    """Return the number of positions whose accumulators fit the registers beside their operands."""
+    # One register holds the broadcast input, `vectors` hold filters.
+    return (device.vector_registers - 1 - vectors) // vectors
+
+
+def tile_w_candidates(layout: Layout, device: Device, vectors: int, rows: int) -> list[int]:
+    """Return the numbers of positions that a row of a tile may have."""
+    room = max(1, _positions(device, vectors) // rows)
+    return list(range(1, min(room, layout.axes[2].quotients) + 1))
+
+
+def task_h_candidates(layout: Layout, device: Device, rows: int) -> list[int]:
+    """Return the numbers of rows of tiles that a task may take, with a workspace that stays within bounds.
+
+    There may be none, where rows are put together.
+    """
+    height = layout.axes[1].quotients
+    tiles = -(-height // rows)
+    candidates = sorted({min(tiles, t) for t in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)})
+    if layout.padded:
+        # A task copies the input rows of its own tiles. Its first must be a whole one: it would start early and
+        # read rows of the task before.
+        candidates = [t for t in candidates if ((tiles - 1) // t * t + 1) * rows <= height]
+    return [t for t in candidates if t == 1 or _fits(layout, (1, t * rows), device.cores)]
+
+
+def _fits(layout: Layout, tile: tuple[int, int], copies: int) -> bool:
+    """Whether padded copies of the input of tasks of `tile` positions of depth and height are small."""
+    if not layout.padded:
+        return True
+    workload, axes = layout.workload, layout.axes
+    size = copies * workload.in_channels * workload.itemsize
+    size *= axes[2].input + sum(layout.halo)
+    for axis, taps, positions in zip(axes, layout.taps, tile, strict=False):
+        # Positions less one, and from the first to the last input that one position reads.
+        size *= min(axis.input, positions + taps * axis.input_step)
+    output = prod(workload.output_shape) * workload.itemsize
+    return size <= max(_WORKSPACE_BYTES, _WORKSPACE_SHARE * output)
+
+
+def stores_vectors(layout: Layout) -> bool:
+    """Whether the lanes of each vector stand together in the output."""
+    together = layout.workload.out_channels
+    if layout.folded[2]:
+        together *= layout.axes[2].phases
+    return together % layout.lanes == 0 or not any(layout.folded)
+
+
+def apply(
+    sch: s_tir.Schedule, layout: Layout, device: Device, family: Family, choose: Choose
+) -> None:
+    """Schedule an operator in place; as `tvm_conv3dt.compiler.spaces.llvm.apply`."""
+    decide = decider(sch, choose)
+    order, vectors, rows = family
+    y = sch.get_sblock("y")
+    accumulator = sch.get_sblock("accumulator")
+    # Unrolled, an exponential for each vector of the tile is more code than all the rest; and a loop over the
+    # tile would keep the accumulators out of registers, unless it goes over a copy.
+    copied = layout.workload.activation in EXPENSIVE and stores_vectors(layout)
+    if copied:
+        tile = sch.cache_read(y, 0, "local")
+    n, qd, rd, qh, rh, qw, rw, cb, v = sch.get_loops(y)
+    mark(sch, y, layout.formulation, order)
+    tile_c = decide("vectors", [vectors])
+    tile_h = decide("tile_h", [rows])
+    tile_w = decide("tile_w", tile_w_candidates(layout, device, vectors, rows))
+    sch.annotate(y, STREAM, decide("stream", stream_candidates(layout.workload, device)))
+    qh_outer, qh_inner = sch.split(qh, [None, tile_h])
+    qw_outer, qw_inner = sch.split(qw, [None, tile_w])
+    cb_outer, cb_inner = sch.split(cb, [None, tile_c])
+    if order == "filters":
+        # Channels first: phases have different numbers of taps, and each core gets a share of the tasks in a row.
+        parallel = [cb_outer, rd, rh, rw]
+        middle = [n, qd, qh_outer, qw_outer]
+    else:
+        task_h = decide("task_h", task_h_candidates(layout, device, rows))
+        qh_task, qh_outer = sch.split(qh_outer, [None, task_h])
+        parallel = [n, qd, qh_task]
+        positions, channels = [qh_outer, qw_outer], [rw, cb_outer]
+        middle = positions + channels if order == "rows" else channels + positions
+        middle = [rd, rh, *middle]
+    sch.reorder(*parallel, *middle, qh_inner, qw_inner, cb_inner, v)
+    task = sch.fuse(*parallel)
+    sch.parallel(task)
+
+    if copied:
+        sch.compute_at(tile, middle[-1], preserve_unit_loops=True)
+    sch.compute_at(accumulator, middle[-1], preserve_unit_loops=True)
+    sch.set_scope(accumulator, 0, "local")
+    *_, a_qh, _, a_qw, _, a_cb, a_v, jd, jh, jw, ci = sch.get_loops(accumulator)
+    sch.reorder(jd, jh, jw, ci, a_qh, a_qw, a_cb, a_v)
+    _register_tile(sch, a_qh, a_qw, a_cb, a_v)
+    if copied:
+        *_, t_qh, _, t_qw, _, t_cb, t_v = sch.get_loops(tile)
+        _register_tile(sch, t_qh, t_qw, t_cb, t_v)
+        sch.vectorize(v)
+    else:
+        _register_tile(sch, qh_inner, qw_inner, cb_inner, v, vector=stores_vectors(layout))
+    initial = sch.decompose_reduction(accumulator, jd)
+    *_, i_qh, _, i_qw, _, i_cb, i_v = sch.get_loops(initial)
+    _register_tile(sch, i_qh, i_qw, i_cb, i_v)
+
+    if layout.padded:
+        _pad(sch, layout, None if order == "filters" else task)
+
+
+def _pad(sch: s_tir.Schedule, layout: Layout, task: Any) -> None:
+    """Pad the input of each task in the task, or the whole input, once, where `task` is None."""
+    padded = sch.get_sblock("padded")
+    if task is None:
+        sch.parallel(sch.fuse(*sch.get_loops(padded)[:-2]))
+    else:
+        sch.compute_at(padded, task, preserve_unit_loops=True)
+    sch.vectorize(sch.split(sch.get_loops(padded)[-1], [None, layout.lanes])[1])
+
+
+def _register_tile(sch: s_tir.Schedule, *tile: Any, vector: bool = True) -> None:
+    """Unroll a tile, so that LLVM keeps it in registers; the last of its loops are the lanes of vectors."""
+    *loops, lane = tile
+    for loop in loops:
+        sch.unroll(loop)
+    if vector:
+        sch.vectorize(lane)
+    else:
+        sch.unroll(lane)

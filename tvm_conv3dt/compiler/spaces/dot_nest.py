@@ -1,0 +1,110 @@
+"""The nest where input channels are in the lanes: see `tvm_conv3dt.compiler.dot_layout`.
+
+The innermost loops accumulate the outputs of one vector of sums, or of a few, each in a register of its own, over
+taps and blocks of input channels; then a tree of shuffles adds their lanes up. Around them::
+
+    "rows"      parallel (n, qd, tasks of qh); rd, rh; qh; vectors of the row
+    "columns"   parallel (n, qd, tasks of qh); vectors of the row; qh; rd, rh
+
+and "rows-deep", "columns-deep" with qd in the task, outermost. "columns" reads a stretch of the input's rows for all
+phases while it is near; a "deep" task finds the planes that its neighbours in depth share still in cache.
+
+The input is read where it lies. The first and the last vector of a row, whose taps leave the input, are code of
+their own, in which every condition is decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tvm import s_tir
+
+from tvm_conv3dt.compiler.dot_layout import DotLayout
+from tvm_conv3dt.compiler.intrinsics import lane_sums
+from tvm_conv3dt.compiler.spaces.point import (
+    Choose,
+    Family,
+    Point,
+    decider,
+    mark,
+)
+from tvm_conv3dt.device import Device
+
+__all__ = ["ORDERS", "apply", "families", "points", "task_h_candidates"]
+
+ORDERS = ("rows", "columns", "rows-deep", "columns-deep")
+
+# Registers beside the accumulators: filters of a row of taps, and inputs.
+_OPERANDS = 6
+
+
+def families(layout: DotLayout, device: Device) -> Iterator[Family]:
+    """Yield the structural choices: order, and vectors of sums whose accumulators fit the registers."""
+    most = max(1, (device.vector_registers - _OPERANDS) // layout.outputs)
+    for order in ORDERS:
+        for vectors in range(1, min(most, 4, layout.row_vectors) + 1):
+            if layout.row_vectors % vectors == 0:
+                yield Family(order, vectors)
+
+
+def points(layout: DotLayout, family: Family) -> Iterator[Point]:
+    """Yield the points of a family."""
+    for task_h in task_h_candidates(layout):
+        yield Point(layout.formulation, family.order, family.vectors, task_h=task_h)
+
+
+def task_h_candidates(layout: DotLayout) -> list[int]:
+    """Return the numbers of rows that a task may take."""
+    # A task that is cut short would make blocks conditional, and no match for an intrinsic.
+    return [t for t in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32) if layout.rows % t == 0]
+
+
+def apply(sch: s_tir.Schedule, layout: DotLayout, family: Family, choose: Choose) -> None:
+    """Schedule an operator in place; as `tvm_conv3dt.compiler.spaces.llvm.apply`."""
+    decide = decider(sch, choose)
+    order, vectors, _ = family
+    y, accumulator, sums = (sch.get_sblock(name) for name in ("y", "accumulator", "sums"))
+    n, qd, rd, qh, rh, f, e = sch.get_loops(y)
+    mark(sch, y, layout.formulation, order)
+    tile = decide("vectors", [vectors])
+    decide("tile_h", [1])
+    decide("tile_w", [1])
+    # Stores that pass by the caches wait for the buffers that this nest's loads need: slower wherever measured.
+    decide("stream", [0])
+    task_h = decide("task_h", task_h_candidates(layout))
+    task, qh = sch.split(qh, [None, task_h])
+    f_outer, f_inner = sch.split(f, [None, tile])
+    middle = [f_outer, qh, rd, rh] if order.startswith("columns") else [rd, rh, qh, f_outer]
+    parallel, middle = (
+        ([n, task], [qd, *middle]) if order.endswith("deep") else ([n, qd, task], middle)
+    )
+    sch.reorder(*parallel, *middle, f_inner, e)
+    sch.parallel(sch.fuse(*parallel))
+    sch.unroll(f_inner)
+    sch.vectorize(e)
+    sch.annotate(f_outer, "pragma_loop_partition_hint", 1)
+
+    for block in (sums, accumulator):
+        sch.compute_at(block, middle[-1], preserve_unit_loops=True)
+        sch.set_scope(block, 0, "local")
+    # Taps of the width innermost: neighbouring outputs share their inputs, which so are short-lived.
+    *_, a_f, a_e, a_v, jd, jh, cb, jw = sch.get_loops(accumulator)
+    sch.reorder(jd, jh, cb, a_f, a_e, jw, a_v)
+    for loop in (a_f, a_e, jw):
+        sch.unroll(loop)
+    sch.vectorize(a_v)
+    *_, i_f, i_e, i_v = sch.get_loops(sch.decompose_reduction(accumulator, jd))
+    sch.unroll(i_f)
+    sch.unroll(i_e)
+    sch.vectorize(i_v)
+
+    *_, s_f, s_e, s_v = sch.get_loops(sums)
+    sch.unroll(s_f)
+    *_, z_e = sch.get_loops(sch.decompose_reduction(sums, s_e))
+    sch.vectorize(z_e)
+    if layout.outputs > 1:
+        sch.tensorize(s_e, lane_sums(layout.lanes, layout.outputs))
+    else:
+        # TVM drops the block's position along a loop of one turn, and no intrinsic matches what is left.
+        sch.unroll(s_v)
+    sch.compute_inline(sch.get_sblock("read"))

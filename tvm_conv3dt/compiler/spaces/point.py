@@ -1,0 +1,120 @@
+"""One point of a design space, and how a trace tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any, NamedTuple
+
+from tvm import s_tir
+
+from tvm_conv3dt.device import Device
+from tvm_conv3dt.spec import Workload
+
+__all__ = [
+    "Choose",
+    "Decide",
+    "Family",
+    "Point",
+    "decider",
+    "mark",
+    "point_of",
+    "stream_candidates",
+]
+
+Choose = Callable[[str, list[int]], int | None]
+"""Gives the index of a candidate for the decision of a name, or None: then it is sampled."""
+
+Decide = Callable[[str, list[int]], Any]
+"""Makes a decision in a schedule, by its name, among candidates."""
+
+# Names formulation and loop order in a trace, where all other decisions are samples.
+_MARK = "conv3d_transpose"
+
+_STREAMED_BYTES = 32 << 20
+
+
+class Family(NamedTuple):
+    """The structural choices: one MetaSchedule design space each.
+
+    Attributes
+    ----------
+    order : str
+        Of the loops around the register tile.
+    vectors, tile_h : int
+        Vectors and rows of the register tile.
+    """
+
+    order: str
+    vectors: int
+    tile_h: int = 1
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of the space: every decision made.
+
+    Attributes
+    ----------
+    formulation : str
+        See `tvm_conv3dt.compiler.layout` and `tvm_conv3dt.compiler.dot_layout`.
+    order : str
+        Of the loops around the register tile.
+    vectors, tile_h, tile_w : int
+        Vectors, rows and positions of a row of the register tile.
+    stream : int
+        Whether stores pass by the caches: 1 or 0.
+    task_h : int
+        Rows of tiles that one task takes, where a task is one of rows.
+    """
+
+    formulation: str
+    order: str
+    vectors: int
+    tile_h: int = 1
+    tile_w: int = 1
+    stream: int = 0
+    task_h: int = 1
+
+    @property
+    def family(self) -> Family:
+        """The structural choices."""
+        return Family(self.order, self.vectors, self.tile_h)
+
+    def choose(self, name: str, candidates: list[int]) -> int:
+        """Return which of `candidates` this point has for the decision `name`."""
+        return candidates.index(getattr(self, name))
+
+
+def stream_candidates(workload: Workload, device: Device) -> list[int]:
+    """Return whether stores may pass by the caches: only those of an output that would leave nothing else in them."""
+    size = prod(workload.output_shape) * workload.itemsize
+    return [0, 1] if device.arch == "x86_64" and size >= _STREAMED_BYTES else [0]
+
+
+def decider(sch: s_tir.Schedule, choose: Choose) -> Decide:
+    """Return what makes decisions in `sch` as `choose` says."""
+
+    def decide(name: str, candidates: list[int]) -> Any:
+        uniform = [1 / len(candidates)] * len(candidates)
+        return sch.sample_categorical(candidates, uniform, decision=choose(name, candidates))
+
+    return decide
+
+
+def mark(sch: s_tir.Schedule, block: Any, formulation: str, order: str) -> None:
+    """Write in the trace what is no sample."""
+    sch.annotate(block, f"{_MARK}:{formulation}:{order}", 1)
+
+
+def point_of(trace: s_tir.schedule.Trace) -> Point:
+    """Return the decisions that a trace of a design space holds."""
+    marks = [str(inst.attrs[0]) for inst in trace.insts if inst.kind.name == "Annotate"]
+    _, formulation, order = next(m for m in marks if m.startswith(_MARK)).split(":")
+    samples = [
+        int(inst.attrs[0][int(trace.get_decision(inst))])
+        for inst in trace.insts
+        if inst.kind.name == "SampleCategorical"
+    ]
+    return Point(formulation, order, *samples)

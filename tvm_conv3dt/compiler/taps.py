@@ -1,0 +1,75 @@
+"""Where a tap of a phase reads, as expressions of a compiler; the arithmetic is that of `tvm_conv3dt.phases`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from tvm import tirx
+
+from tvm_conv3dt.phases import Axis
+
+__all__ = ["Tap", "inside", "less", "tap_of"]
+
+
+class Tap(NamedTuple):
+    """One tap of one output position along an axis.
+
+    Attributes
+    ----------
+    input : expression
+        Position in the input; it may lie outside.
+    number : expression
+        Which of the kernel's taps it is.
+    present : list of expression
+        Conditions under which the phase has it.
+    """
+
+    input: Any
+    number: Any
+    present: list[Any]
+
+
+def tap_of(axis: Axis, q: Any, r: Any, j: Any) -> Tap:
+    """Return tap `j` of position `q` of phase `r`."""
+    first_tap, first_input = _first(axis, r)
+    number = first_tap + j * axis.tap_step
+    present = []
+    if not axis.uniform:
+        present.append(less(number, axis.kernel))
+        if axis.gcd > 1:
+            present.append(tirx.floormod(r + axis.pad, axis.gcd) == 0)
+    return Tap(q + first_input - j * axis.input_step, number, present)
+
+
+def inside(axis: Axis, position: Any, leaves: tuple[bool, bool]) -> list[Any]:
+    """Return the conditions under which `position` lies in the input, at the ends that taps may leave it by."""
+    before, after = leaves
+    return [less(-1, position)] * before + [less(position, axis.input)] * after
+
+
+def less(left: Any, right: Any) -> Any:
+    """Return ``left < right``, by the sign of the difference.
+
+    TVM 0.27 solves a plain comparison for a phase, takes the padded buffer's extent to depend on the result,
+    and then uses the phase before its loop. LLVM makes a comparison of it again.
+    """
+    return tirx.shift_right(left - right, tirx.const(31, "int32")) != 0
+
+
+def _first(axis: Axis, r: Any) -> tuple[Any, Any]:
+    """Return the first tap of phase `r`, and the input it reads less q, as expressions.
+
+    Without dilation they are ``(r + pad) % stride`` and ``(r + pad) // stride``, and as `r` is less than
+    the stride one comparison does. It must: where the phases of several axes are fused into one loop,
+    TVM 0.27 simplifies a sum of such remainders wrongly (it moves one offset into all of them).
+    """
+    if axis.dilation != 1:
+        return axis.first_tap(r), axis.first_input(r)
+    whole, rest = divmod(axis.pad, axis.stride)
+    if rest == 0:
+        return r, whole
+    wraps = r >= axis.stride - rest
+    return (
+        tirx.Select(wraps, r - (axis.stride - rest), r + rest),
+        tirx.Select(wraps, tirx.const(whole + 1, "int32"), tirx.const(whole, "int32")),
+    )
