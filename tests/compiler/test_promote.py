@@ -40,8 +40,8 @@ class Judge:
         self.outcomes = outcomes
 
     def measure(self, request, timeout):
-        sch = kernel.new_schedule(request.layout)
-        schedule.apply_trace(sch, request.trace, request.layout.workload)
+        sch = kernel.new_schedule(request.candidate.layout)
+        schedule.apply_trace(sch, request.candidate.trace, request.candidate.layout.workload)
         outcome = self.outcomes.get(point_of(sch.trace), 9.0)
         return outcome if isinstance(outcome, Failure) else Timed((outcome,) * 3, 0)
 

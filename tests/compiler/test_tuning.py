@@ -156,7 +156,7 @@ def test_candidates_that_fail_are_never_promoted(tune, host, folder, monkeypatch
     measure = Measurer.measure
 
     def judge(self, request, timeout):
-        if request.trace != default:
+        if request.candidate.trace != default:
             return Failure("wrong", "1 of 2 results differ")
         return measure(self, request, timeout)
 

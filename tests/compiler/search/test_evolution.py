@@ -54,8 +54,8 @@ def points_of(judge, log):
 
     found = []
     for request in judge.requests:
-        sch = kernel.new_schedule(request.layout)
-        apply_trace(sch, request.trace, log.workload)
+        sch = kernel.new_schedule(request.candidate.layout)
+        apply_trace(sch, request.candidate.trace, log.workload)
         found.append(point_of(sch.trace))
     return found
 
@@ -121,7 +121,7 @@ def test_earlier_trials_count(log):
 def test_best_of_an_earlier_run_is_known(log):
     search(log, Judge(0.25), 1)
     search(log, judge := Judge(1.0), 2)
-    assert judge.requests[0].give_up_seconds == 0.5
+    assert judge.requests[0].give_up_seconds == 0.75
     assert log.runs()[1]["best_ms"] == 250.0
 
 

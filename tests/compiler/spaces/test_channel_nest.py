@@ -59,7 +59,8 @@ def some_points(workload, device):
             tiles_w = channel_nest.tile_w_candidates(layout, device, vectors, tile_h)
             tasks = channel_nest.task_h_candidates(layout, device, tile_h)
             task_h = 1 if order == "filters" else tasks[len(tasks) // 2]
-            yield Point(formulation, order, vectors, tile_h, min(tiles_w[-1], 3), task_h)
+            tile_w = min(tiles_w[-1], 3)
+            yield Point(formulation, order, vectors, tile_h, tile_w, task_h=task_h)
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -88,7 +89,7 @@ def test_every_tile_of_rows_is_exact_in_every_task(height, kernel, host, inexact
     workload = make(2, 2, 9, kernel=kernel, height=height)
     layout = plain(workload, host)
     points = [
-        Point("phases", "rows", 1, tile_h, 2, task_h)
+        Point("phases", "rows", 1, tile_h, 2, task_h=task_h)
         for tile_h in range(2, height + 1)
         for task_h in channel_nest.task_h_candidates(layout, host, tile_h)
     ]

@@ -8,8 +8,8 @@ from tvm import s_tir, te
 
 from tvm_conv3dt.compiler.spaces.point import Family, Point, decider, mark, point_of
 
-POINT = Point("fold-hw", "panels", 3, tile_h=2, tile_w=5, task_h=4)
-DECISIONS = ("vectors", "tile_h", "tile_w", "task_h")
+POINT = Point("fold-hw", "panels", 3, tile_h=2, tile_w=5, stream=1, task_h=4)
+DECISIONS = ("vectors", "tile_h", "tile_w", "stream", "task_h")
 CANDIDATES = [1, 2, 3, 4, 5]
 
 
@@ -36,7 +36,7 @@ def test_family_has_one_row_where_nothing_is_said():
 
 
 @pytest.mark.parametrize(
-    ("name", "index"), [("vectors", 2), ("tile_h", 1), ("tile_w", 4), ("task_h", 3)]
+    ("name", "index"), [("vectors", 2), ("tile_h", 1), ("tile_w", 4), ("stream", 0), ("task_h", 3)]
 )
 def test_point_chooses_its_own_values(name, index):
     assert POINT.choose(name, CANDIDATES) == index
