@@ -41,6 +41,7 @@ _NUMPY_FEATURES = {
     "AVX512F": ("avx512f",),
     "AVX512CD": ("avx512cd",),
     "AVX512_SKX": _AVX512,
+    "AVX512_SPR": ("avx512_fp16",),
     # NumPy from 2.4 on speaks of levels.
     "X86_V2": _V2,
     "X86_V3": _V3,

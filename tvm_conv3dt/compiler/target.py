@@ -10,14 +10,8 @@ from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import DeviceError, UnsupportedError, describe
 
-# Features that tell generations of CPUs apart: the kernel's names and LLVM's.
-_TELLING = {
-    "avx2": "avx2",
-    "avx512f": "avx512f",
-    "avx512_bf16": "avx512bf16",
-    "avx512_fp16": "avx512fp16",
-    "amx_tile": "amx-tile",
-}
+# Features that tell generations of CPUs apart: the catalogue's names and LLVM's.
+_TELLING = {"avx2": "avx2", "avx512f": "avx512f", "avx512_fp16": "avx512fp16"}
 
 __all__ = ["cpu_name", "require_runnable", "resolve", "target_of"]
 
@@ -49,8 +43,8 @@ def _microarchitecture() -> str | None:
     name = str(codegen.llvm_get_system_cpu())
     target = tvm.target.Target({"kind": "llvm", "mcpu": name})
     known = {str(feature) for feature in codegen.llvm_get_cpu_features(target)}
-    have = set(cpuinfo.get_cpu_info().get("flags", ()))
-    beyond = [flag for flag, feature in _TELLING.items() if flag in have and feature not in known]
+    have = catalogue.cpu_features()
+    beyond = [each for each, feature in _TELLING.items() if each in have and feature not in known]
     return None if beyond else name
 
 
