@@ -7,6 +7,7 @@ sign of every one, beside each multiplication. Here the offsets into arrays are 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tvm
@@ -45,10 +46,15 @@ def _carry_annotations(function: tirx.PrimFunc) -> tirx.PrimFunc:
     return function.with_attrs(found) if found else function
 
 
+def _pass(rewrite: Callable[[tirx.PrimFunc], tirx.PrimFunc]) -> Any:
+    """Return a rewrite of a function as a pass."""
+    return tirx.transform.prim_func_pass(lambda function, *_: rewrite(function), opt_level=0)
+
+
 def _pipeline() -> tuple[Any, Any, Any]:
     passes = tvm.ir.transform.Sequential(
         [
-            tirx.transform.prim_func_pass(lambda f, *_: lower_blocks(f), opt_level=0),
+            _pass(lower_blocks),
             s_tir.transform.CanonicalizeLoop(),
             s_tir.transform.LowerInitBlock(),
             s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
@@ -61,14 +67,14 @@ def _pipeline() -> tuple[Any, Any, Any]:
             tirx.transform.NarrowDataType(32),
             s_tir.transform.LoopPartition(),
             tirx.transform.VectorizeLoop(True),
-            tirx.transform.prim_func_pass(lambda f, *_: _wide_offsets(f), opt_level=0),
-            tirx.transform.prim_func_pass(lambda f, *_: stream_stores(f), opt_level=0),
+            _pass(_wide_offsets),
+            _pass(stream_stores),
             tirx.transform.StorageRewrite(),
             s_tir.transform.HoistIfThenElse(),
             tirx.transform.UnrollLoop(),
             s_tir.transform.RenormalizeSplitPattern(),
             tirx.transform.StmtSimplify(),
-            tirx.transform.prim_func_pass(lambda f, *_: split_registers(f), opt_level=0),
+            _pass(split_registers),
             tirx.transform.RemoveNoOp(),
             s_tir.transform.RewriteUnsafeSelect(),
             tirx.transform.CommonSubexprElim(),
