@@ -132,12 +132,16 @@ REFUSED = {
     "integers": (
         {"input": X.astype(np.int32)},
         ArgumentTypeError,
-        "failed to read input with dtype int32: it must be one of float32",
+        "failed to use array input with dtype=int32: it must be one of float32",
     ),
-    "bools": ({"filters": FILTERS > 0}, ArgumentTypeError, "filters with dtype bool"),
+    "bools": ({"filters": FILTERS > 0}, ArgumentTypeError, "filters with dtype=bool"),
     "ragged lists": ({"input": [[1.0], [2.0, 3.0]]}, ArgumentTypeError, "it must be an array"),
-    "None as input": ({"input": None}, ArgumentTypeError, "failed to read input with dtype object"),
-    "text as filters": ({"filters": "filters"}, ArgumentTypeError, "failed to read filters"),
+    "None as input": (
+        {"input": None},
+        ArgumentTypeError,
+        "array input with NoneType None: it must",
+    ),
+    "text as filters": ({"filters": "filters"}, ArgumentTypeError, "use array filters with str"),
     "float64": (
         {"input": X.astype(np.float64), "filters": FILTERS.astype(np.float64)},
         UnsupportedError,
