@@ -98,21 +98,19 @@ def check_output(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], x: A
         If it has another shape, is read-only, lies over `x` or over itself, or as `frameworks.to_numpy`.
     """
     array = frameworks.to_numpy("out", out, in_place=True)
-    value, rule = f"shape={list(array.shape)}", ""
     if array.dtype != dtype:
         rule = f"this workload gives {dtype} in native byte order"
         raise ArgumentTypeError(describe("write to", "array out", f"dtype={array.dtype.str}", rule))
     if array.shape != shape:
-        rule = f"this call gives the shape {list(shape)}"
-    elif not array.flags.writeable:
-        value, rule = "writeable=False", "it must be writable"
-    elif not _is_spread(array):
-        value = f"strides={list(array.strides)}"
+        raise _unfit(f"shape={list(array.shape)}", f"this call gives the shape {list(shape)}")
+    if not array.flags.writeable:
+        raise _unfit("writeable=False", "it must be writable")
+    if not _is_spread(array):
         rule = "its elements must lie apart, as those of slices and transposes do"
-    elif _overlap(x, array):
+        raise _unfit(f"strides={list(array.strides)}", rule)
+    if _overlap(x, array):
         rule = "it must not share memory with the input"
-    if rule:
-        raise ArrayError(describe("write to", "array out", value, rule))
+        raise _unfit(f"shape={list(array.shape)}", rule)
     return array
 
 
@@ -133,6 +131,10 @@ class _Unlocked:
         interface = dict(array.__array_interface__)
         interface["data"] = (interface["data"][0], False)
         self.__array_interface__ = interface
+
+
+def _unfit(value: str, rule: str) -> ArrayError:
+    return ArrayError(describe("write to", "array out", value, rule))
 
 
 def _is_spread(array: Array) -> bool:

@@ -51,8 +51,8 @@ class Operator:
         self._dtype = layer.workload.numpy_dtype
         self._run = library.function(layer.run_symbol)
         self._pack = library.function(layer.pack_symbol)
-        self._constants: tuple[Any, ...] = ()
-        self._slow: _Slow | None = None
+        # One value, so that a call beside `set_filters` takes both of the same filters.
+        self._filters: tuple[tuple[Any, ...], _Slow | None] = (), None
         self._reserve = memory.Reserve()
         self.set_filters(filters, bias)
 
@@ -105,8 +105,9 @@ class Operator:
         packed = arrays.tensor(self._allocate_packed())
         thread_pool.prepare()
         self._invoke(self._pack, arrays.tensor(source), packed)
-        self._constants = (packed,) if held is None else (packed, arrays.tensor(held))
-        self._slow = _Slow(source.copy(), held) if self._needs_reference(source) else None
+        constants = (packed,) if held is None else (packed, arrays.tensor(held))
+        slow = _Slow(source.copy(), held) if self._needs_reference(source) else None
+        self._filters = constants, slow
 
     def __call__(self, x: Any, out: Any = None) -> Any:
         """Run the operator.
@@ -169,7 +170,7 @@ class Operator:
 
     def _compute(self, source: npt.NDArray[Any], target: npt.NDArray[Any], batches: int) -> None:
         thread_pool.prepare()
-        constants, slow = self._constants, self._slow
+        constants, slow = self._filters
         if batches == 1 and slow is None:
             self._invoke(self._run, arrays.tensor(source), *constants, arrays.tensor(target))
             return
