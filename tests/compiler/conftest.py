@@ -30,6 +30,12 @@ def small() -> Workload:
 
 
 @pytest.fixture(scope="session")
+def tensor() -> Callable[[np.ndarray], Any]:
+    """``tensor(array)``: the same memory, as compiled code takes it."""
+    return lambda array: tvm.runtime.from_dlpack(stored(array))
+
+
+@pytest.fixture(scope="session")
 def call() -> Callable[..., np.ndarray]:
     """``call(kernel, x, filters, bias=None)`` on an output of NaN."""
 

@@ -75,6 +75,13 @@ def test_tuning_ends_in_a_schedule_of_what_was_searched(tune, folder, host, tmp_
     assert len(records(folder)) == 3
 
 
+def test_other_formats_and_types_are_tuned(tune):
+    workload = TINY.recast("NCDHW", "bfloat16")
+    (promoted,), reports = tune(1, named=[NamedWorkload("tiny", workload)])
+    assert [each.failure for each in reports] == [None]
+    assert promoted.schedule.workload == workload
+
+
 def test_resumed_tuning_counts_earlier_trials(tune, folder):
     tune(2)
     (promoted,), reports = tune(3)

@@ -60,6 +60,14 @@ class DotLayout:
         """Whether the input is copied with its channels last: see `tvm_conv3dt.compiler.turning`."""
         return turns(self.workload, self.workload.in_channels)
 
+    @cached_property
+    def margins(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows of depth and height before and after those of the input that copies of turned rows have."""
+        if not self.turned:
+            return (0, 0), (0, 0)
+        depth, height = self.axes[0].halo, self.axes[1].halo
+        return depth, (height[0], height[1] + self.rows - self.axes[1].quotients)
+
     @property
     def copied(self) -> bool:
         """Whether the kernel reads copies of the input's rows."""

@@ -31,7 +31,7 @@ _CARRIED = (STREAM,)
 
 def lower_blocks(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """Apply this package's rewrites of a scheduled function, whose blocks are still there."""
-    return _carry_annotations(turn_tiles(skip_absent_taps(overlap_tiles(function))))
+    return _carry_annotations(skip_absent_taps(overlap_tiles(function)))
 
 
 def _carry_annotations(function: tirx.PrimFunc) -> tirx.PrimFunc:
@@ -62,6 +62,7 @@ def _pipeline() -> tuple[Any, Any, Any]:
             s_tir.transform.ConvertBlocksToOpaque(),
             s_tir.transform.CompactBufferAllocation(),
             s_tir.transform.LowerMatchBuffer(),
+            _pass(turn_tiles),
             s_tir.transform.StmtSimplify(),
             s_tir.transform.LowerOpaqueBlock(),
             tirx.transform.FlattenBuffer(),

@@ -8,8 +8,8 @@ import pytest
 tvm = pytest.importorskip("tvm")
 
 from tvm_conv3dt import device as catalogue
-from tvm_conv3dt.compiler.dot_layout import DotLayout
-from tvm_conv3dt.compiler.spaces import dot_nest
+from tvm_conv3dt.compiler.dot_layout import DOT, DotLayout
+from tvm_conv3dt.compiler.spaces import dot_nest, llvm
 from tvm_conv3dt.compiler.spaces.point import Family, Point
 from tvm_conv3dt.reference import random_data, reference
 from tvm_conv3dt.spec import ACTIVATIONS, Workload
@@ -33,9 +33,9 @@ def make(width=9, kernel=3, stride=2, channels=(16, 1), tail=0, size=(2, 3), **m
 
 def families(workload, device):
     """One point of each family, with the largest tasks."""
-    layout = DotLayout(workload, device.vector_bits // 32)
+    layout = llvm.layout_of(workload, device, DOT)
     for family in dot_nest.families(layout, device):
-        yield list(dot_nest.points(layout, family))[-1]
+        yield list(dot_nest.points(layout, device, family))[-1]
 
 
 def of_each_order(workload, device):
@@ -76,6 +76,16 @@ def test_every_order_is_exact(name, host, inexact):
     bits, workload = CASES[name]
     device = replace(host, vector_bits=bits)
     assert inexact(workload, device, of_each_order(workload, device)) == []
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [("NCDHW", "float32"), ("NDHWC", "float64"), ("NDHWC", "float16"), ("NCDHW", "bfloat16")],
+)
+@pytest.mark.parametrize("channels", [(17, 1), (35, 3)])
+def test_every_order_is_exact_in_other_formats_and_types(channels, kind, host, inexact):
+    workload = make(channels=channels, tail=1).recast(*kind)
+    assert inexact(workload, host, of_each_order(workload, host)) == []
 
 
 @pytest.mark.parametrize("bits", [128, 256, 512])
