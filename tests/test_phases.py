@@ -84,3 +84,16 @@ def test_a_single_input_position_needs_no_halo_and_one_tap() -> None:
     for axis in AXES:
         if axis.input == 1:
             assert (axis.reduced().halo, axis.reduced().taps) == ((0, 0), 1), axis
+
+
+@pytest.mark.parametrize(
+    ("axis", "expected"),
+    [
+        (Axis(2, 4, 3, 2, 1, 0), True),
+        (Axis(1, 1, 2, 2, 4, 2), False),  # inputs land at -2 and 2
+        (Axis(2, 3, 2, 2, 10, 5), False),  # at -5, -3, 5 and 7
+        (Axis(2, 3, 3, 2, 5, 5), True),  # one at 0
+    ],
+)
+def test_inputs_may_miss_all_outputs(axis, expected):
+    assert axis.meets is expected

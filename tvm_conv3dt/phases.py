@@ -116,6 +116,16 @@ class Axis:
         return -(-(self.kernel - int(self.first_tap(r))) // self.tap_step)
 
     @property
+    def meets(self) -> bool:
+        """Whether any input reaches any output: by a wide dilation all taps may lead past a small one."""
+        for tap in range(self.kernel):
+            start = self.dilation * tap - self.pad  # where input 0 lands
+            first = max(0, -(start // self.stride))
+            if first < self.input and start + self.stride * first < self.output:
+                return True
+        return False
+
+    @property
     def reads(self) -> tuple[int, int]:
         """First and last input position, outside the input too, of any tap number of any phase.
 

@@ -252,6 +252,11 @@ class Workload:
         return depth.reduced(), height.reduced(), width.reduced()
 
     @property
+    def reached(self) -> bool:
+        """Whether any output takes any input: else there is nothing but bias and activation to compute."""
+        return all(axis.meets for axis in self.axes)
+
+    @property
     def flops(self) -> int:
         """Useful operations, 2 per product: every input element meets every filter tap once."""
         return 2 * self.batch * prod(self.input_spatial) * prod(self.filters)

@@ -48,6 +48,15 @@ def test_bias_and_activation(activation, dtype, data_format, host, call, small):
     ]
 
 
+@pytest.mark.parametrize("data_format", DATA_FORMATS)
+def test_output_that_no_input_reaches_is_the_bias(data_format, host, call):
+    workload = Workload.make(
+        (1, 1, 1, 1, 17), (1, 1, 2, 3, 17), (1, 1, 1, 1, 3), 2, dilations=(1, 1, 4), bias=True
+    ).recast(data_format, "bfloat16")
+    data = integer_data(workload, seed=0)
+    assert np.array_equal(call(compiled(workload, host), *data).reshape(-1), data[2])
+
+
 @pytest.mark.parametrize(
     ("activation", "expected"),
     [

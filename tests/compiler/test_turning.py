@@ -28,7 +28,9 @@ def scheduled(width, channels, tile, other, turn=True):
     sch.unroll(c_inner)
     if turn:
         sch.annotate(sch.get_sblock("y"), TURN, 1)
-    return overlap_tiles(next(iter(sch.mod.functions.values())))
+    function = overlap_tiles(next(iter(sch.mod.functions.values())))
+    module = tvm.IRModule({"main": function})
+    return s_tir.transform.ConvertBlocksToOpaque()(module)["main"]
 
 
 def result(function, x, shape, host):

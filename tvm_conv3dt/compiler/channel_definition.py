@@ -63,6 +63,8 @@ def define_channels(layout: Layout, operands: Operands, name: str) -> Any:
     ci = te.reduce_axis((0, in_channels), "ci")
 
     def products(*index: Any) -> Any:
+        if not workload.reached:
+            return te.sum(zero, axis=[*taps, ci])
         n, qd, rd, qh, rh, qw, rw, cb, v = index
         positions, tap_numbers, present = [], [], []
         for axis, folded, q, r, j in zip(

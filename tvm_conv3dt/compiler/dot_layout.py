@@ -46,9 +46,10 @@ class DotLayout:
 
     @classmethod
     def fits(cls, workload: Workload, lanes: int) -> bool:
-        """Whether there are channels to fill a vector, and few enough outputs in a position."""
+        """Whether there are channels to fill a vector, few enough outputs in a position, and something to add up."""
         per_position = workload.phase_axes[2].phases * workload.out_channels
-        return workload.in_channels >= lanes > 1 and per_position <= lanes
+        filled = workload.in_channels >= lanes > 1 and per_position <= lanes
+        return filled and workload.reached
 
     @cached_property
     def axes(self) -> tuple[Axis, Axis, Axis]:

@@ -110,7 +110,7 @@ class Layout:
     @cached_property
     def turned(self) -> bool:
         """Whether the input is copied with its channels last: see `tvm_conv3dt.compiler.turning`."""
-        return turns(self.workload, self.workload.in_channels)
+        return turns(self.workload, self.workload.in_channels) and self.workload.reached
 
     @cached_property
     def turned_back(self) -> bool:
@@ -136,7 +136,7 @@ class Layout:
     def padded(self) -> bool:
         """Whether the rows of the input are copied: they need zeros around them, or are to be widened only once."""
         widened = self.workload.dtype != self.workload.sum_dtype
-        return any(self.halo) or (widened and not self.turned)
+        return (any(self.halo) or (widened and not self.turned)) and self.workload.reached
 
     @cached_property
     def copied(self) -> bool:
