@@ -1,5 +1,6 @@
 """Does `conv3d_transpose` do what TensorFlow's does, and refuse what TensorFlow refuses?"""
 
+import importlib
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import tvm_conv3dt
 from tvm_conv3dt.errors import (
     ArgumentTypeError,
+    ArrayError,
     CompilerMissingError,
     Conv3dtError,
     UnsupportedError,
@@ -52,6 +54,8 @@ def zeros(*shape):
 
 
 OUT = [1, 4, 6, 8, 5]
+ENDLESS: list = []
+ENDLESS.append(ENDLESS)
 REFUSED = {
     "output_shape of length 1": ({"output_shape": [4]}, WorkloadError, "length is 1 and must be 5"),
     "empty output_shape": ({"output_shape": []}, WorkloadError, "length is 0 and must be 5"),
@@ -132,12 +136,70 @@ REFUSED = {
     "integers": (
         {"input": X.astype(np.int32)},
         ArgumentTypeError,
-        "failed to read input with dtype int32: it must be one of float32",
+        "failed to use array input with dtype=int32: it must be one of float32",
     ),
-    "bools": ({"filters": FILTERS > 0}, ArgumentTypeError, "filters with dtype bool"),
+    "bools": ({"filters": FILTERS > 0}, ArgumentTypeError, "filters with dtype=bool"),
     "ragged lists": ({"input": [[1.0], [2.0, 3.0]]}, ArgumentTypeError, "it must be an array"),
-    "None as input": ({"input": None}, ArgumentTypeError, "failed to read input with dtype object"),
-    "text as filters": ({"filters": "filters"}, ArgumentTypeError, "failed to read filters"),
+    "None as input": (
+        {"input": None},
+        ArgumentTypeError,
+        "array input with NoneType None: it must",
+    ),
+    "text as filters": ({"filters": "filters"}, ArgumentTypeError, "use array filters with str"),
+    "input and bias of different dtypes": (
+        {"bias": np.ones(5, np.float16)},
+        ArgumentTypeError,
+        "input of float32 and bias of float16: they must have the same dtype",
+    ),
+    "bias of another length": (
+        {"bias": [1.0] * 4},
+        ArrayError,
+        "array bias with shape=[4]: this workload takes the shape [5]",
+    ),
+    "text as bias": ({"bias": "bias"}, ArgumentTypeError, "use array bias with str 'bias'"),
+    "bools as bias": ({"bias": [True] * 5}, ArgumentTypeError, "array bias with dtype=bool"),
+    "another activation": (
+        {"activation": "softmax"},
+        WorkloadError,
+        "it must be one of relu, leaky_relu, elu, sigmoid, tanh",
+    ),
+    "function as activation": ({"activation": np.tanh}, ArgumentTypeError, "it must be a str"),
+    "alpha without its activation": (
+        {"activation": "relu", "alpha": 0.5},
+        WorkloadError,
+        "only leaky_relu and elu have an alpha",
+    ),
+    "infinite alpha": (
+        {"activation": "elu", "alpha": np.inf},
+        WorkloadError,
+        "it must be finite",
+    ),
+    "out of another shape": (
+        {"out": np.zeros(OUT[1:], np.float32)},
+        ArrayError,
+        "array out with shape=[4, 6, 8, 5]: this call gives the shape [1, 4, 6, 8, 5]",
+    ),
+    "out of another dtype": (
+        {"out": np.zeros(OUT)},
+        ArgumentTypeError,
+        "this workload gives float32 in native byte order",
+    ),
+    "list as out": ({"out": [0.0]}, ArgumentTypeError, "array out with list [0.0]: it must be"),
+    "masked input": (
+        {"input": np.ma.masked_greater(X, 0)},
+        ArrayError,
+        "masked elements have no value; give them values with: input.filled(0)",
+    ),
+    "objects": ({"input": X.astype(object)}, ArgumentTypeError, "array input with dtype=object"),
+    "list of itself": ({"input": ENDLESS}, ArgumentTypeError, "failed to use array input with"),
+    "list of text": ({"input": ["a", "b"]}, ArgumentTypeError, "array input with dtype=<U1"),
+    "bools as strides": ({"strides": True}, ArgumentTypeError, "must be integers, not bools"),
+    "array of bools as output_shape": (
+        {"output_shape": np.ones(5, bool)},
+        ArgumentTypeError,
+        "its entries must be integers, not bools",
+    ),
+    "output_shape of rank 2": ({"output_shape": np.ones((5, 2), int)}, WorkloadError, "dimension"),
     "float64": (
         {"input": X.astype(np.float64), "filters": FILTERS.astype(np.float64)},
         UnsupportedError,
@@ -192,6 +254,94 @@ def test_lists_of_numbers_are_float32(kind):
 
 def test_list_goes_with_an_array():
     assert np.array_equal(legal(filters=FILTERS.tolist()), legal())
+
+
+def test_list_is_of_the_dtype_of_the_arrays_beside_it(monkeypatch):
+    class Reached(Exception):
+        pass
+
+    def reached(workload):
+        raise Reached(workload.dtype)
+
+    monkeypatch.setattr(importlib.import_module("tvm_conv3dt.functional"), "_bundle", reached)
+    for names in (["filters"], ["input"], ["bias"], ["filters", "bias"]):
+        given = {"input": X, "filters": FILTERS, "bias": np.ones(5)}
+        given = {name: np.asarray(value, np.float64) for name, value in given.items()}
+        lists = {name: given[name].tolist() for name in names}
+        with pytest.raises(Reached, match="float64"):
+            legal(**{**given, **lists})
+
+
+def test_list_of_numpys_numbers_has_their_dtype():
+    found = legal(input=[*X], filters=[[*each] for each in FILTERS])
+    assert np.array_equal(found, legal())
+    with pytest.raises(ArgumentTypeError, match="input of float64 and filters of float32"):
+        legal(input=[*X.astype(np.float64)])
+
+
+def test_bias_and_activation_follow():
+    x, filters, _ = integer_data(WORKLOAD, seed=0)
+    bias = np.arange(-2, 3, dtype=np.float32)
+    more = {"bias": True, "activation": "leaky_relu", "alpha": 0.5}
+    workload = Workload.make(WORKLOAD.input, WORKLOAD.filters, WORKLOAD.output_shape, 2, **more)
+    expected = reference(workload, x, filters, bias)
+    for given in (bias, bias.tolist(), [int(each) for each in bias]):
+        found = legal(input=x, filters=filters, **{**more, "bias": given})
+        assert np.array_equal(found, expected)
+
+
+def test_activation_needs_no_bias():
+    assert np.array_equal(legal(input=-X, activation="relu"), np.zeros(OUT))
+
+
+def test_out_is_filled_and_returned():
+    out = np.full(OUT, np.nan, np.float32)
+    assert legal(out=out) is out
+    assert np.array_equal(out, reference(WORKLOAD, X, FILTERS))
+
+
+def test_out_over_the_input_is_refused():
+    memory = np.ones(np.prod(OUT), np.float32)
+    x = memory[: X.size].reshape(X.shape)
+    with pytest.raises(ArrayError, match="must not share memory with the input"):
+        legal(input=x, out=memory.reshape(OUT))
+    assert memory.all()
+
+
+def test_filters_that_change_between_calls_count():
+    filters = FILTERS.copy()
+    legal(filters=filters)
+    filters *= 2
+    assert np.array_equal(legal(filters=filters), reference(WORKLOAD, X, filters))
+
+
+def test_big_endian_arrays_do():
+    assert np.array_equal(legal(input=X.astype(">f4")), legal())
+    assert np.array_equal(legal(filters=FILTERS.astype(">f4")), legal())
+
+
+@pytest.mark.peers
+def test_torch_gives_torch():
+    torch = pytest.importorskip("torch")
+    x, filters, bias = (torch.ones(each) for each in (X.shape, FILTERS.shape, 5))
+    found = legal(input=x, filters=filters, bias=bias, output_shape=torch.Size(OUT))
+    assert type(found) is torch.Tensor
+    assert np.array_equal(found.numpy(), reference(WORKLOAD, X, FILTERS) + 1)
+    assert type(legal(filters=filters)) is np.ndarray
+    out = torch.zeros(OUT)
+    assert legal(out=out) is out
+    assert torch.equal(out, found - 1)
+
+
+@pytest.mark.oracle
+def test_tensorflow_gives_tensorflow():
+    tf = pytest.importorskip("tensorflow")
+    shape = tf.constant(OUT)
+    given = {"input": tf.constant(X), "filters": tf.Variable(FILTERS), "output_shape": shape}
+    found = legal(**given)
+    assert isinstance(found, tf.Tensor)
+    expected = tf.nn.conv3d_transpose(given["input"], given["filters"], shape, 2)
+    assert np.array_equal(found.numpy(), expected.numpy())
 
 
 @pytest.mark.parametrize("strides", [2, [2], [2, 2, 2], [1, 2, 2, 2, 1], np.array([2, 2, 2])])

@@ -80,6 +80,13 @@ def test_nothing_but_itself_imports_tvm_as_a_peer(part):
                 assert not any(f"{module}.".startswith(f"{name}.") for name in names), path.name
 
 
+@pytest.mark.parametrize("part", ["core", "runtime", "compiler", "cli"])
+def test_no_framework_is_imported_to_take_its_tensors(part):
+    for path in sources(part):
+        for module in imported_modules(path):
+            assert module.split(".")[0] not in {"torch", "tensorflow", "jax"}, path.name
+
+
 def loaded_by(statement: str) -> set[str]:
     """Top-level modules that a fresh process holds after a statement."""
     program = f"{statement}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"

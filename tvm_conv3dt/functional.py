@@ -18,6 +18,8 @@ __all__ = ["conv3d_transpose"]
 _COMPILED_KEPT = 64
 _compiled: dict[Workload, Bundle] = {}
 
+_NUMBERS = (list, tuple, int, float)
+
 
 def conv3d_transpose(
     input: Any,
@@ -28,17 +30,28 @@ def conv3d_transpose(
     data_format: str = "NDHWC",
     dilations: Any = None,
     name: str | None = None,
+    *,
+    bias: Any = None,
+    activation: str | None = None,
+    alpha: float | None = None,
+    out: Any = None,
 ) -> Any:
     """Return the transpose of `conv3d`, as ``tf.nn.conv3d_transpose`` defines it.
 
+    What follows `name` is not TensorFlow's: a bias and an activation, in the same pass over the result.
+
     The kernel comes from a bundle that this process has loaded, if one holds the workload. Else it is
     compiled, with a schedule that fits or the design space's default point, and kept in a cache on disk:
-    the first call with new shapes takes about a second.
+    the first call with new shapes takes about a second. The filters are packed at every call;
+    `Bundle.operator` packs them once.
+
+    Arrays are NumPy's; tensors of PyTorch, TensorFlow or JAX, or others that export DLPack, in the CPU's memory; or
+    lists of numbers, which have the dtype of the arrays beside them, and float32 where there are none.
 
     Parameters
     ----------
     input : array
-        Shape ``[batch, depth, height, width, in_channels]`` for ``"NDHWC"``.
+        Shape ``[batch, depth, height, width, in_channels]`` for ``"NDHWC"``; float32, float64, float16 or bfloat16.
     filters : array
         Shape ``[depth, height, width, out_channels, in_channels]``, of the same dtype.
     output_shape : sequence of 5 int
@@ -53,34 +66,42 @@ def conv3d_transpose(
         Dilations of depth, height and width.
     name : str, optional
         Taken for TensorFlow's sake, and not used.
+    bias : array, optional
+        Shape ``[out_channels]``, of the same dtype; added to the result.
+    activation : str, optional
+        What follows: ``"relu"``, ``"leaky_relu"``, ``"elu"``, ``"sigmoid"`` or ``"tanh"``.
+    alpha : float, optional
+        Of ``"leaky_relu"`` (0.2) and ``"elu"`` (1.0).
+    out : array, optional
+        Where to write the result: a NumPy array, a tensor of PyTorch, or one that exports writable memory by DLPack; of
+        shape `output_shape` and the input's dtype, not over the input.
 
     Returns
     -------
-    ndarray
-        Of shape `output_shape` and the input's dtype.
+    array
+        `out`, or a new one of shape `output_shape`, of the input's dtype and of the framework that `input` is of.
 
     Raises
     ------
     WorkloadError
-        If shapes, strides or dilations do not go together.
+        If shapes, strides, dilations or activation do not go together.
     ArgumentTypeError
         If an argument has the wrong type, or the dtypes differ.
+    ArrayError
+        If values are not to be had (on another device, sparse, masked, traced, recorded for gradients), the bias has
+        another length, or `out` cannot be written to or lies over the input.
     UnsupportedError
-        If it is legal and cannot be compiled yet.
+        If it is legal and cannot be compiled yet, or bfloat16 and the package ml_dtypes is not installed.
     CompilerMissingError
         If no loaded bundle holds the workload, and the compiler is not installed.
     """
     del name
-    x, weights = _array("input", input), _array("filters", filters)
-    if x.dtype != weights.dtype:
-        raise ArgumentTypeError(
-            describe(
-                "call",
-                "conv3d_transpose",
-                f"input of {x.dtype} and filters of {weights.dtype}",
-                "they must have the same dtype",
-            )
-        )
+    from tvm_conv3dt.runtime import frameworks
+
+    given = {"input": input, "filters": filters} | ({} if bias is None else {"bias": bias})
+    read = {each: _array(each, value) for each, value in given.items()}
+    dtype = _common_dtype(given, read)
+    x, weights, added = read["input"], read["filters"], read.get("bias")
     workload = Workload.make(
         x.shape,
         weights.shape,
@@ -89,26 +110,57 @@ def conv3d_transpose(
         padding=padding,
         data_format=data_format,
         dilations=dilations,
-        dtype=x.dtype.name,
+        dtype=dtype.name,
+        bias=added is not None,
+        activation=activation,
+        alpha=alpha,
     )
-    return _bundle(workload).operator(workload, weights)(x)
+    result = _bundle(workload).operator(workload, weights, added)(x, out)
+    return frameworks.like(input, result) if out is None else out
 
 
 def _array(name: str, value: Any) -> np.ndarray[Any, Any]:
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise ArgumentTypeError(
-            describe("read", name, show(value), f"it must be an array: {error}")
-        ) from error
-    if not hasattr(value, "dtype") and array.dtype.kind in "fiu":
-        # Plain Python numbers have no dtype of their own: TensorFlow takes them as float32.
-        array = array.astype(np.float32)
+    from tvm_conv3dt.runtime import frameworks
+
+    if isinstance(value, _NUMBERS):
+        try:
+            array = np.asarray(value)
+        except Exception as error:  # ValueError where it is ragged; what its elements raise
+            rule = f"it must be an array: {error}"
+            raise ArgumentTypeError(describe("use", f"array {name}", show(value), rule)) from error
+        plain = _is_plain(value, array.ndim)
+    else:
+        array, plain = frameworks.to_numpy(name, value), False
+    if plain and array.dtype.kind in "fiu":
+        return array
     if array.dtype.name not in DTYPES:
-        raise ArgumentTypeError(
-            describe("read", name, f"dtype {array.dtype}", f"it must be one of {', '.join(DTYPES)}")
-        )
+        rule = f"it must be one of {', '.join(DTYPES)}"
+        raise ArgumentTypeError(describe("use", f"array {name}", f"dtype={array.dtype}", rule))
     return array
+
+
+def _common_dtype(given: dict[str, Any], read: dict[str, np.ndarray[Any, Any]]) -> np.dtype[Any]:
+    """Return the dtype of all arrays, having converted Python's numbers, which have none, to it."""
+    plain = [name for name, value in given.items() if _is_plain(value, read[name].ndim)]
+    dtypes = {name: read[name].dtype.newbyteorder("=") for name in read if name not in plain}
+    first, dtype = next(iter(dtypes.items()), ("", np.dtype(np.float32)))
+    for name, other in dtypes.items():
+        if other != dtype:
+            value = f"{first} of {dtype} and {name} of {other}"
+            rule = "they must have the same dtype"
+            raise ArgumentTypeError(describe("call", "conv3d_transpose", value, rule))
+    for name in plain:
+        read[name] = read[name].astype(dtype)
+    return dtype
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """Whether it is Python's numbers, in lists of that depth: TensorFlow fits their dtype to that of tensors."""
+    for _ in range(depth):
+        if not isinstance(value, (list, tuple)):
+            return False
+        value = value[0] if value else 0.0
+    return isinstance(value, (int, float)) and not isinstance(value, np.generic)
 
 
 def _bundle(workload: Workload) -> Bundle:

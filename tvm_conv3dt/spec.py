@@ -247,6 +247,11 @@ class Workload:
         return DTYPES[self.dtype]
 
     @property
+    def sum_dtype(self) -> str:
+        """What kernels add in, and what packed filters are: float64 for float64, float32 for all others."""
+        return "float64" if self.dtype == "float64" else "float32"
+
+    @property
     def numpy_dtype(self) -> np.dtype[Any]:
         """NumPy's dtype of the arrays.
 

@@ -8,33 +8,35 @@ aligned data cost nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 
 import tvm
 import tvm_ffi
 from tvm import ir, tirx
 
-__all__ = ["element_aligned", "replace_arguments"]
+__all__ = ["element_aligned", "replace_buffers"]
 
 
 def element_aligned(function: tirx.PrimFunc, names: Iterable[str]) -> tirx.PrimFunc:
     """Return `function` with the arguments called `names` aligned to one element, not 64 bytes."""
     wanted = set(names)
-    replacements = {
-        p.name: tirx.decl_buffer(
-            p.shape, p.dtype, p.name, data_alignment=tvm.DataType(p.dtype).bits // 8
+    pairs = [
+        (
+            p,
+            tirx.decl_buffer(
+                p.shape, p.dtype, p.name, data_alignment=tvm.DataType(p.dtype).bits // 8
+            ),
         )
         for p in function.params
         if p.name in wanted
-    }
-    return replace_arguments(function, replacements)
+    ]
+    return replace_buffers(function, pairs)
 
 
-def replace_arguments(
-    function: tirx.PrimFunc, replacements: Mapping[str, tirx.Buffer]
+def replace_buffers(
+    function: tirx.PrimFunc, pairs: Sequence[tuple[tirx.Buffer, tirx.Buffer]]
 ) -> tirx.PrimFunc:
-    """Return `function` with each argument named in `replacements` replaced everywhere by its buffer."""
-    pairs = [(p, replacements[p.name]) for p in function.params if p.name in replacements]
+    """Return `function` with the first buffer of each pair replaced everywhere by the second."""
 
     def replace(var: ir.Var) -> ir.Var:
         return next((new for old, new in pairs if var.same_as(old)), var)

@@ -105,7 +105,6 @@ def build_bundle(
 def _schedule(
     each: NamedWorkload, device: Device, folders: list[Path], allow_untuned: bool
 ) -> Schedule:
-    kernel.require_supported(each.workload)
     found = schedule.find(each.workload, device, folders)
     if found is not None:
         return found

@@ -22,36 +22,35 @@ from typing import Any
 
 from tvm import te, tirx
 
-from tvm_conv3dt.compiler.activation import activation_of
 from tvm_conv3dt.compiler.blocks import block_start
 from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.compiler.operands import Operands
+from tvm_conv3dt.compiler.place import Place
 from tvm_conv3dt.compiler.taps import inside, tap_of
 
-__all__ = ["define_channels", "output_position"]
+__all__ = ["define_channels", "place_of"]
 
 
-def define_channels(layout: Layout) -> tirx.PrimFunc:
-    """Return the function with blocks ``padded`` (where rows need zeros around them), ``accumulator`` and ``y``.
+def define_channels(layout: Layout, operands: Operands, name: str) -> Any:
+    """Return the results by phases: ``[n, qd, rd, qh, rh, qw, rw, cb, v]``, made by the block `name`.
 
-    The latter stores by phases: ``y[n, qd, rd, qh, rh, qw, rw, cb, v]``.
+    The other blocks are ``turned`` and ``padded``, where rows of the input are copied, and ``accumulator``.
     """
     workload, axes = layout.workload, layout.axes
-    dtype = workload.dtype
     batch, in_channels = workload.batch, workload.in_channels
-    zero = tirx.const(0, dtype)
+    zero = tirx.const(0, workload.sum_dtype)
+    packed = operands.packed
 
-    x = te.placeholder((batch, *workload.input_spatial, in_channels), dtype, "x")
-    packed = te.placeholder(layout.packed_shape, dtype, "packed")
-    bias = te.placeholder((workload.out_channels,), dtype, "bias")
-
-    padded = x
+    source: Any = operands.turned() if layout.turned else operands.element
+    padded = source
     if layout.padded:
         before, after = layout.halo
         depth, height, width = workload.input_spatial
 
         def element(n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
             within = [w >= before] * (before > 0) + [w < width + before] * (after > 0)
-            return tirx.if_then_else(tirx.all(*within), x[n, d, h, w - before, c], zero)
+            value = source(n, d, h, w - before, c)
+            return tirx.if_then_else(tirx.all(*within), value, zero) if within else value
 
         shape = (batch, depth, height, before + width + after, in_channels)
         padded = te.compute(shape, element, "padded")
@@ -76,7 +75,7 @@ def define_channels(layout: Layout) -> tirx.PrimFunc:
         for axis, leaves, position in zip(axes, layout.leaves, positions, strict=False):
             present += inside(axis, position, leaves)
         positions[2] += layout.halo[0]
-        product = padded[(n, *positions, ci)] * packed[(cb, *tap_numbers, ci, v)]
+        product = padded(n, *positions, ci) * packed[(cb, *tap_numbers, ci, v)]
         if present:
             product = tirx.if_then_else(tirx.all(*present), product, zero)
         return te.sum(product, axis=[*taps, ci])
@@ -88,31 +87,26 @@ def define_channels(layout: Layout) -> tirx.PrimFunc:
     accumulator = te.compute(
         (*domain, layout.blocks, layout.lanes), products, "accumulator", varargs_names=names
     )
-    activation = activation_of(workload)
 
     def result(*index: Any) -> Any:
-        value = accumulator(*index)
-        if workload.bias:
-            channel = block_start(index[-2], layout.lanes, layout.channels) + index[-1]
-            value = value + bias[layout.channel(channel)[-1]]
-        return activation(value)
+        channel = block_start(index[-2], layout.lanes, layout.channels) + index[-1]
+        return operands.result(accumulator(*index), layout.channel(channel)[-1])
 
-    y = te.compute(accumulator.shape, result, "y", varargs_names=names)
-    return te.create_prim_func([x, packed, bias, y] if workload.bias else [x, packed, y])
+    return te.compute(accumulator.shape, result, name, varargs_names=names)
 
 
-def output_position(layout: Layout, index: Any) -> tuple[list[Any], list[Any]]:
-    """Return the place in the output of an index by phases, and the conditions under which there is one."""
+def place_of(layout: Layout, index: Any) -> Place:
+    """Return where a result by phases belongs."""
     n, qd, rd, qh, rh, qw, rw, cb, v = index
     channel = block_start(cb, layout.lanes, layout.channels) + v
-    *folded_phases, out_channel = layout.channel(channel)
-    spatial = [
-        q * axis.stride + (inner if folded else r)
-        for axis, folded, q, r, inner in zip(
-            layout.axes, layout.folded, (qd, qh, qw), (rd, rh, rw), folded_phases, strict=True
-        )
+    *inner, out_channel = layout.channel(channel)
+    phases = [
+        each if folded else r
+        for folded, r, each in zip(layout.folded, (rd, rh, rw), inner, strict=True)
     ]
-    exists = [p < a.output for p, a in zip(spatial, layout.axes, strict=True) if not a.exact]
+    width = layout.axes[2]
+    w = qw * width.stride + phases[2]
+    exists = [w < width.output] * (not width.exact)
     if layout.channels < layout.lanes:
         exists.append(channel < layout.channels)
-    return [n, *spatial, out_channel], exists
+    return Place(n, (qd, phases[0]), (qh, phases[1]), w, out_channel, exists)

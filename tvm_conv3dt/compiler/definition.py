@@ -11,14 +11,20 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import tvm_ffi
-from tvm import ir, s_tir, tirx
+from tvm import ir, s_tir, te, tirx
 
 from tvm_conv3dt.compiler import channel_definition, dot_definition
-from tvm_conv3dt.compiler.arguments import element_aligned, replace_arguments
+from tvm_conv3dt.compiler.arguments import element_aligned, replace_buffers
 from tvm_conv3dt.compiler.dot_layout import DotLayout
+from tvm_conv3dt.compiler.elements import index_of, narrow, stored_dtype
 from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.compiler.operands import Operands
+from tvm_conv3dt.compiler.place import Place
 
-__all__ = ["VERSION", "AnyLayout", "define"]
+__all__ = ["ROWS", "VERSION", "AnyLayout", "define"]
+
+ROWS = "rows"
+"""The block that makes rows of results with channels last, where the output has them first."""
 
 # Part of the signature of schedules and logs: raise it with every change of the definition, of the
 # packing, or of what a design space's loops mean.
@@ -33,7 +39,7 @@ def define(layout: AnyLayout, symbol: str = "main") -> tirx.PrimFunc:
     Parameters
     ----------
     layout : Layout or DotLayout
-        Of a float32 NDHWC workload.
+        Of any workload.
     symbol : str
         Name of the function.
 
@@ -41,45 +47,110 @@ def define(layout: AnyLayout, symbol: str = "main") -> tirx.PrimFunc:
     -------
     tvm.tirx.PrimFunc
         ``symbol(x, packed, [bias,] y)``, whose last block is ``y``. `x`, `bias` and `y` are only aligned to
-        their elements, so that any array of the caller's serves; `packed` is aligned to 64 bytes.
-    """
-    if isinstance(layout, DotLayout):
-        by_phases = dot_definition.define_dot(layout)
-    else:
-        by_phases = channel_definition.define_channels(layout)
-    function = _store_to_output(by_phases, layout)
-    return element_aligned(function, ["x", "bias"]).with_attr("global_symbol", symbol)
-
-
-def _store_to_output(function: tirx.PrimFunc, layout: AnyLayout) -> tirx.PrimFunc:
-    """Let block ``y`` store to the output tensor itself.
-
-    TE can only define a tensor over its own index space, here that of the phases. The output is that
-    tensor seen as NDHWC, less what lies past its end: there the store is conditional.
+        their elements, so that any array of the caller's serves; `packed` is aligned to 64 bytes. Where channels come
+        first, a block ``rows`` makes the results in rows of channels, which ``y`` turns.
     """
     workload = layout.workload
-    by_phase = function.params[-1]
-    shape = (workload.batch, *workload.output_spatial, workload.out_channels)
-    y = tirx.decl_buffer(shape, workload.dtype, "y", data_alignment=workload.itemsize)
+    operands = Operands.of(workload, layout.packed_shape)
+    turned = layout.turned_back
+    if isinstance(layout, DotLayout):
+        by_phase = dot_definition.define_dot(layout, operands, ROWS if turned else "y")
+    else:
+        by_phase = channel_definition.define_channels(layout, operands, ROWS if turned else "y")
+    results = [by_phase]
+    if turned:
+        stored = stored_dtype(workload)
+        rows = te.placeholder(_rows_shape(layout), workload.sum_dtype, "rows")
+        turn = te.compute(rows.shape, lambda *index: narrow(rows[index], stored), "y")
+        results += [rows, turn]
+    function = te.create_prim_func([*operands.arguments, *results])
+    function = _store_in_order(function, layout)
+    return element_aligned(function, ["x", "bias", "y"]).with_attr("global_symbol", symbol)
 
-    def position(index: Any) -> tuple[list[Any], list[Any]]:
-        if isinstance(layout, DotLayout):
-            return dot_definition.output_position(layout, index)
-        return channel_definition.output_position(layout, index)
+
+def _rows_shape(layout: AnyLayout) -> tuple[int, ...]:
+    """Return the shape of rows of results: ``[n, qd, rd, qh, rh, width, channels]``."""
+    workload = layout.workload
+    depth, height, width = layout.axes
+    return (
+        *(workload.batch, depth.quotients, depth.phases, layout.rows, height.phases),
+        *(width.output, workload.out_channels),
+    )
+
+
+def _place_of(layout: AnyLayout, index: Any) -> Place:
+    if isinstance(layout, DotLayout):
+        return dot_definition.place_of(layout, index)
+    return channel_definition.place_of(layout, index)
+
+
+def _store_in_order(function: tirx.PrimFunc, layout: AnyLayout) -> tirx.PrimFunc:
+    """Let results by phases be stored where they belong: in the output, or in rows that are turned into it.
+
+    TE can only define a tensor over its own index space, here that of the phases. The output is that
+    tensor seen in its own order, less what lies past its end: there the store is conditional.
+    """
+    workload, turned = layout.workload, layout.turned_back
+    if turned:
+        *arguments, by_phase, rows_argument, last = function.params
+        rows = tirx.decl_buffer(rows_argument.shape, rows_argument.dtype, "rows")
+    else:
+        *arguments, last = function.params
+        rows = None
+    y = tirx.decl_buffer(workload.output_shape, last.dtype, "y")
+
+    def in_output(place: Place) -> tuple[Any, list[Any], list[Any]]:
+        depth, height, _ = layout.axes
+        (qd, rd), (qh, rh) = place.d, place.h
+        d, h = qd * depth.stride + rd, qh * height.stride + rh
+        exists = [d < depth.output] * (not depth.exact)
+        exists += [h < height.output] * (layout.rows * height.phases != height.output)
+        where = index_of(workload, place.n, d, h, place.w, place.c)
+        return y, where, [*exists, *place.exists]
+
+    def moved(buffer: Any, index: Any) -> tuple[Any, list[Any], list[Any]] | None:
+        """Return the buffer and the place for what is stored in a buffer, and the conditions."""
+        if buffer.same_as(last):
+            if not turned:
+                return in_output(_place_of(layout, index))
+            n, qd, rd, qh, rh, w, c = index
+            return in_output(Place(n, (qd, rd), (qh, rh), w, c, []))
+        if turned and buffer.same_as(by_phase):
+            place = _place_of(layout, index)
+            return rows, [place.n, *place.d, *place.h, place.w, place.c], place.exists
+        return None
+
+    def ranges(buffer: Any, where: list[Any]) -> list[Any]:
+        """Return what a block says that it writes."""
+        points = [ir.Range.from_min_extent(each, 1) for each in where]
+        if rows is None or not buffer.same_as(rows):
+            return points
+        # Whole rows: TVM could not prove that vectors of channels which overlap make up one.
+        whole = [ir.Range(0, extent) for extent in rows.shape]
+        folded = (False, False, layout.folded[0], False, layout.folded[1], True, True)
+        return [w if all_ else p for w, all_, p in zip(whole, folded, points, strict=True)]
 
     def store(statement: tirx.BufferStore) -> Any:
-        if not statement.buffer.same_as(by_phase):
+        target = moved(statement.buffer, statement.indices)
+        if target is None:
             return statement
-        where, exists = position(statement.indices)
-        result = tirx.BufferStore(y, statement.value, where)
+        buffer, where, exists = target
+        result = tirx.BufferStore(buffer, statement.value, where)
         return tirx.IfThenElse(tirx.all(*exists), result, None) if exists else result
 
-    def block(sblock: s_tir.SBlock) -> s_tir.SBlock:
-        if sblock.name_hint != "y":
-            return sblock
-        where, _ = position([v.var for v in sblock.iter_vars])
-        region = tirx.BufferRegion(y, [ir.Range.from_min_extent(p, 1) for p in where])
-        return s_tir.SBlock(sblock.iter_vars, sblock.reads, [region], "y", sblock.body)
+    def block(each: s_tir.SBlock) -> s_tir.SBlock:
+        if each.name_hint == "root" and turned:
+            buffers = [*each.alloc_buffers, rows]
+            return s_tir.SBlock([], [], [], "root", each.body, alloc_buffers=buffers)
+        target = None
+        if len(each.writes) == 1:
+            target = moved(each.writes[0].source, [v.var for v in each.iter_vars])
+        if target is None:
+            return each
+        buffer, where, _ = target
+        region = tirx.BufferRegion(buffer, ranges(buffer, where))
+        return s_tir.SBlock(each.iter_vars, each.reads, [region], each.name_hint, each.body)
 
-    function = tvm_ffi.structural_map(function, [(tirx.BufferStore, store), (s_tir.SBlock, block)])
-    return replace_arguments(function, {"y": y})
+    body = tvm_ffi.structural_map(function.body, [(tirx.BufferStore, store), (s_tir.SBlock, block)])
+    function = tirx.PrimFunc([*arguments, y], body, function.ret_type, function.attrs)
+    return replace_buffers(function, [(rows_argument, rows)]) if turned else function

@@ -18,24 +18,26 @@ from typing import Any
 
 from tvm import te, tirx
 
-from tvm_conv3dt.compiler.activation import activation_of
 from tvm_conv3dt.compiler.blocks import block_start
 from tvm_conv3dt.compiler.dot_layout import DotLayout
+from tvm_conv3dt.compiler.operands import Operands
+from tvm_conv3dt.compiler.place import Place
 from tvm_conv3dt.compiler.taps import inside, less, tap_of
 
-__all__ = ["define_dot", "output_position"]
+__all__ = ["define_dot", "place_of"]
 
 
-def define_dot(layout: DotLayout) -> tirx.PrimFunc:
-    """Return the function with blocks ``read``, ``accumulator``, ``sums`` and ``y``, the latter by phases."""
+def define_dot(layout: DotLayout, operands: Operands, name: str) -> Any:
+    """Return the results by phases: ``[n, qd, rd, qh, rh, f, e]``, made by the block `name`.
+
+    The other blocks are ``turned``, where channels come first, ``read``, ``accumulator`` and ``sums``.
+    """
     workload, axes, lanes = layout.workload, layout.axes, layout.lanes
-    dtype = workload.dtype
-    zero = tirx.const(0, dtype)
+    zero = tirx.const(0, workload.sum_dtype)
     width = axes[2]
+    packed = operands.packed
 
-    x = te.placeholder((workload.batch, *workload.input_spatial, workload.in_channels), dtype, "x")
-    packed = te.placeholder(layout.packed_shape, dtype, "packed")
-    bias = te.placeholder((workload.out_channels,), dtype, "bias")
+    source: Any = operands.turned() if layout.turned else operands.element
 
     # The input with zeros around its rows: never stored, every use of it becomes a condition.
     before = max(0, -width.reads[0])
@@ -45,7 +47,7 @@ def define_dot(layout: DotLayout) -> tirx.PrimFunc:
 
     def element(n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
         within = [w >= before] * at_start + [w < width.input + before] * at_end
-        value = x[n, d, h, w - before, c]
+        value = source(n, d, h, w - before, c)
         return tirx.if_then_else(tirx.all(*within), value, zero) if within else value
 
     depth, height, _ = workload.input_spatial
@@ -59,7 +61,7 @@ def define_dot(layout: DotLayout) -> tirx.PrimFunc:
 
     def products(*index: Any) -> Any:
         n, qd, rd, qh, rh, f, e, v = index
-        qw, rw, c = _place(layout, f, e)
+        qw, rw, c = _output(layout, f, e)
         taps = [
             tap_of(*each)
             for each in zip(axes, (qd, qh, qw), (rd, rh, rw), (jd, jh, jw), strict=True)
@@ -91,33 +93,24 @@ def define_dot(layout: DotLayout) -> tirx.PrimFunc:
         return te.sum(accumulator[(*index, lane)], axis=[lane])
 
     sums = te.compute(domain, added, "sums", varargs_names=names)
-    activation = activation_of(workload)
 
     def result(*index: Any) -> Any:
-        value = sums(*index)
-        if workload.bias:
-            value = value + bias[index[-1] % workload.out_channels]
-        return activation(value)
+        return operands.result(sums(*index), index[-1] % workload.out_channels)
 
-    y = te.compute(domain, result, "y", varargs_names=names)
-    return te.create_prim_func([x, packed, bias, y] if workload.bias else [x, packed, y])
+    return te.compute(domain, result, name, varargs_names=names)
 
 
-def output_position(layout: DotLayout, index: Any) -> tuple[list[Any], list[Any]]:
-    """Return the place in the output of an index by phases, and the conditions under which there is one."""
+def place_of(layout: DotLayout, index: Any) -> Place:
+    """Return where a result by phases belongs."""
     n, qd, rd, qh, rh, f, e = index
-    depth, height, width = layout.axes
-    d, h = qd * depth.stride + rd, qh * height.stride + rh
+    width, channels = layout.axes[2], layout.workload.out_channels
     # So written, lanes that follow each other are seen to do so in memory.
-    w = f * (layout.positions * width.stride) + e // layout.workload.out_channels
-    exists = [d < depth.output] * (not depth.exact)
-    exists += [h < height.output] * (layout.rows * height.phases != height.output)
-    if not layout.exact:
-        exists.append(w < width.output)
-    return [n, d, h, w, e % layout.workload.out_channels], exists
+    w = f * (layout.positions * width.stride) + e // channels
+    exists = [] if layout.exact else [w < width.output]
+    return Place(n, (qd, rd), (qh, rh), w, e % channels, exists)
 
 
-def _place(layout: DotLayout, f: Any, e: Any) -> tuple[Any, Any, Any]:
+def _output(layout: DotLayout, f: Any, e: Any) -> tuple[Any, Any, Any]:
     """Return position and phase of the width, and output channel, of lane `e` of vector `f`."""
     channels = layout.workload.out_channels
     position, rest = e // layout.per_position, e % layout.per_position

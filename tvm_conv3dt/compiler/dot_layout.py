@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+import numpy as np
+
+from tvm_conv3dt.compiler.elements import turns
 from tvm_conv3dt.phases import Axis
 from tvm_conv3dt.spec import Workload
 
@@ -37,6 +40,8 @@ class DotLayout:
     workload: Workload
     lanes: int
     formulation: ClassVar[str] = DOT
+    padded: ClassVar[bool] = False
+    folded: ClassVar[tuple[bool, bool, bool]] = (False, False, False)
 
     @classmethod
     def fits(cls, workload: Workload, lanes: int) -> bool:
@@ -48,6 +53,16 @@ class DotLayout:
     def axes(self) -> tuple[Axis, Axis, Axis]:
         """Depth, height and width."""
         return self.workload.phase_axes
+
+    @cached_property
+    def turned(self) -> bool:
+        """Whether the input is copied with its channels last: see `tvm_conv3dt.compiler.turning`."""
+        return turns(self.workload, self.workload.in_channels)
+
+    @cached_property
+    def turned_back(self) -> bool:
+        """Whether the results have their channels last, and are turned into the output."""
+        return turns(self.workload, self.workload.out_channels)
 
     @cached_property
     def in_blocks(self) -> int:
@@ -78,6 +93,11 @@ class DotLayout:
     def row_vectors(self) -> int:
         """Vectors of sums in one row of the output; the last may reach past its end."""
         return -(-self.axes[2].quotients // self.positions)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element that is computed with."""
+        return np.dtype(self.workload.sum_dtype).itemsize
 
     @cached_property
     def rows(self) -> int:

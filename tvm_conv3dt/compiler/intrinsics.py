@@ -16,8 +16,8 @@ __all__ = ["lane_sums"]
 
 
 @cache
-def lane_sums(lanes: int, count: int) -> str:
-    """Return the name of the intrinsic that sums the lanes of `count` float32 vectors: two or more, up to `lanes`.
+def lane_sums(lanes: int, count: int, dtype: str = "float32") -> str:
+    """Return the name of the intrinsic that sums the lanes of `count` vectors: two or more, up to `lanes`.
 
     ``sums[i] += sum over j of vectors[i, j]``, by a tree: a step takes two vectors and adds each half of one to its
     other half, leaving both results in one vector. Its last step leaves each sum in its own lane.
@@ -25,8 +25,8 @@ def lane_sums(lanes: int, count: int) -> str:
 
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def description(
-        vectors: T.Buffer((count, lanes), "float32", offset_factor=1, scope="local"),  # type: ignore[valid-type]
-        sums: T.Buffer((count,), "float32", offset_factor=1, scope="local"),  # type: ignore[valid-type]
+        vectors: T.Buffer((count, lanes), dtype, offset_factor=1, scope="local"),  # type: ignore[valid-type]
+        sums: T.Buffer((count,), dtype, offset_factor=1, scope="local"),  # type: ignore[valid-type]
     ) -> None:
         with T.sblock("root"):
             T.reads(sums[0:count], vectors[0:count, 0:lanes])
@@ -38,30 +38,32 @@ def lane_sums(lanes: int, count: int) -> str:
 
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def implementation(
-        vectors: T.Buffer((count, lanes), "float32", offset_factor=1, scope="local"),  # type: ignore[valid-type]
-        sums: T.Buffer((count,), "float32", offset_factor=1, scope="local"),  # type: ignore[valid-type]
+        vectors: T.Buffer((count, lanes), dtype, offset_factor=1, scope="local"),  # type: ignore[valid-type]
+        sums: T.Buffer((count,), dtype, offset_factor=1, scope="local"),  # type: ignore[valid-type]
     ) -> None:
         with T.sblock("root"):
             T.reads(sums[0:count], vectors[0:count, 0:lanes])
             T.writes(sums[0:count])
-            sums.vstore([0], sums.vload([0], f"float32x{count}") + _tree(vectors, lanes, count))
+            sums.vstore(
+                [0], sums.vload([0], f"{dtype}x{count}") + _tree(vectors, lanes, count, dtype)
+            )
 
-    name = f"conv3d_transpose.lane_sums.{count}.float32x{lanes}"
+    name = f"conv3d_transpose.lane_sums.{count}.{dtype}x{lanes}"
     s_tir.TensorIntrin.register(name, description, implementation, override=True)
     return name
 
 
-def _tree(vectors: Any, lanes: int, count: int) -> Any:
-    dtype = f"float32x{lanes}"
+def _tree(vectors: Any, lanes: int, count: int, dtype: str) -> Any:
+    vector = f"{dtype}x{lanes}"
     steps: list[tuple[Any, Any]] = []
 
     def named(value: Any) -> Any:
-        variable = tirx.Var(f"step{len(steps)}", dtype)
+        variable = tirx.Var(f"step{len(steps)}", vector)
         steps.append((variable, value))
         return variable
 
-    values = [named(vectors.vload([i, 0], dtype)) for i in range(count)]
-    values += [tirx.Broadcast(tirx.const(0, "float32"), lanes)] * (lanes - count)
+    values = [named(vectors.vload([i, 0], vector)) for i in range(count)]
+    values += [tirx.Broadcast(tirx.const(0, dtype), lanes)] * (lanes - count)
     half = lanes // 2
     while half:
         pairs = zip(values[:half], values[half:], strict=True)

@@ -20,10 +20,10 @@ from tvm_conv3dt.compiler.packing import define_packing
 from tvm_conv3dt.compiler.pipeline import CPU, lower_blocks
 from tvm_conv3dt.compiler.target import target_of
 from tvm_conv3dt.device import Device
-from tvm_conv3dt.errors import CompileError, UnsupportedError, describe
+from tvm_conv3dt.errors import CompileError, describe
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["Kernel", "compile_kernel", "export", "new_schedule", "pack_symbol", "require_supported"]
+__all__ = ["Kernel", "compile_kernel", "export", "new_schedule", "pack_symbol"]
 
 
 @dataclass(frozen=True)
@@ -60,35 +60,10 @@ def pack_symbol(workload: Workload) -> str:
     return f"{workload.id}_pack"
 
 
-def require_supported(workload: Workload) -> None:
-    """Refuse what is legal and cannot be compiled yet.
-
-    Raises
-    ------
-    UnsupportedError
-        For a dtype other than float32, and for NCDHW.
-    """
-    for name, value, supported in (
-        ("dtype", workload.dtype, "float32"),
-        ("data_format", workload.data_format, "NDHWC"),
-    ):
-        if value != supported:
-            raise UnsupportedError(
-                describe("compile", name, value, f"only {supported} is compiled as yet")
-            )
-
-
 def new_schedule(layout: AnyLayout) -> s_tir.Schedule:
-    """Return a fresh schedule of an operator, nothing decided.
-
-    Raises
-    ------
-    UnsupportedError
-        If its workload cannot be compiled yet.
-    """
-    require_supported(layout.workload)
+    """Return a fresh schedule of an operator, nothing decided."""
     if isinstance(layout, DotLayout):
-        lane_sums(layout.lanes, layout.outputs)  # a trace names it
+        lane_sums(layout.lanes, layout.outputs, layout.workload.sum_dtype)  # a trace names it
     return s_tir.Schedule(define(layout, layout.workload.id))
 
 

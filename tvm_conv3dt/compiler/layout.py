@@ -13,6 +13,9 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
+import numpy as np
+
+from tvm_conv3dt.compiler.elements import turns
 from tvm_conv3dt.phases import Axis
 from tvm_conv3dt.spec import Workload
 
@@ -71,6 +74,11 @@ class Layout:
         """Vectors that the channels take."""
         return -(-self.channels // self.lanes)
 
+    @property
+    def rows(self) -> int:
+        """Positions of the height."""
+        return self.axes[1].quotients
+
     @cached_property
     def taps(self) -> tuple[int, ...]:
         """Turns of the loop over taps, for each axis."""
@@ -88,6 +96,11 @@ class Layout:
         width = self.axes[2]
         return width.folded_halo if self.folded[2] else width.halo
 
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element that is computed with."""
+        return np.dtype(self.workload.sum_dtype).itemsize
+
     @cached_property
     def leaves(self) -> tuple[tuple[bool, bool], tuple[bool, bool]]:
         """Whether taps lead before and after the input, for depth and height."""
@@ -98,9 +111,25 @@ class Layout:
         return (depth[0] > 0, depth[1] > 0), (height[0] > 0, height[1] > 0)
 
     @cached_property
+    def turned(self) -> bool:
+        """Whether the input is copied with its channels last: see `tvm_conv3dt.compiler.turning`."""
+        return turns(self.workload, self.workload.in_channels)
+
+    @cached_property
+    def turned_back(self) -> bool:
+        """Whether the results have their channels last, and are turned into the output."""
+        return turns(self.workload, self.workload.out_channels)
+
+    @cached_property
     def padded(self) -> bool:
-        """Whether the rows of the input need zeros around them."""
-        return any(self.halo)
+        """Whether the rows of the input are copied: they need zeros around them, or are to be widened only once."""
+        widened = self.workload.dtype != self.workload.sum_dtype
+        return any(self.halo) or (widened and not self.turned)
+
+    @cached_property
+    def copied(self) -> bool:
+        """Whether the kernel reads copies of the input's rows, for whichever reason."""
+        return self.turned or self.padded
 
     @cached_property
     def dense(self) -> bool:

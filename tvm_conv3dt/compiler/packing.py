@@ -17,6 +17,7 @@ from tvm_conv3dt.compiler.arguments import element_aligned
 from tvm_conv3dt.compiler.blocks import block_start
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.dot_layout import DotLayout
+from tvm_conv3dt.compiler.elements import stored_dtype, widen
 from tvm_conv3dt.compiler.layout import Layout
 
 __all__ = ["define_packing"]
@@ -33,7 +34,7 @@ def define_packing(layout: AnyLayout, symbol: str) -> tirx.PrimFunc:
         Name of the function.
     """
     workload = layout.workload
-    filters = te.placeholder(workload.filters, workload.dtype, "filters")
+    filters = te.placeholder(workload.filters, stored_dtype(workload), "filters")
 
     def element(*index: Any) -> Any:
         if isinstance(layout, DotLayout):
@@ -67,10 +68,10 @@ def _of_output_channels(layout: Layout, filters: Any, index: Any) -> Any:
         present += [reach >= 0, taps[-1] < axis.kernel]
         if axis.dilation > 1:
             present.append(tirx.floormod(reach, axis.dilation) == 0)
-    element = filters[(*taps, out_channel, ci)]
+    element = widen(filters[(*taps, out_channel, ci)], filters.dtype)
     if not present:
         return element
-    return tirx.if_then_else(tirx.all(*present), element, tirx.const(0, layout.workload.dtype))
+    return tirx.if_then_else(tirx.all(*present), element, tirx.const(0, layout.workload.sum_dtype))
 
 
 def _of_input_channels(layout: DotLayout, filters: Any, index: Any) -> Any:
@@ -78,9 +79,9 @@ def _of_input_channels(layout: DotLayout, filters: Any, index: Any) -> Any:
     td, th, tw, out_channel, cb, v = index
     channels = layout.workload.in_channels
     channel = block_start(cb, layout.lanes, channels) + v
-    element = filters[td, th, tw, out_channel, channel]
+    element = widen(filters[td, th, tw, out_channel, channel], filters.dtype)
     if channels % layout.lanes == 0:
         return element
     last, before = channels - layout.lanes, (layout.in_blocks - 1) * layout.lanes
     shared = tirx.all(channel >= last, channel < before)
-    return tirx.Select(shared, element * tirx.const(0.5, layout.workload.dtype), element)
+    return tirx.Select(shared, element * tirx.const(0.5, layout.workload.sum_dtype), element)

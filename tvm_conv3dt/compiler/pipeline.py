@@ -19,6 +19,7 @@ from tvm_conv3dt.compiler.absent_taps import skip_absent_taps
 from tvm_conv3dt.compiler.overlap import overlap_tiles
 from tvm_conv3dt.compiler.registers import split_registers
 from tvm_conv3dt.compiler.streaming import STREAM, stream_stores
+from tvm_conv3dt.compiler.turning import turn_tiles
 
 __all__ = ["CPU", "lower_blocks"]
 
@@ -30,7 +31,7 @@ _CARRIED = (STREAM,)
 
 def lower_blocks(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """Apply this package's rewrites of a scheduled function, whose blocks are still there."""
-    return _carry_annotations(skip_absent_taps(overlap_tiles(function)))
+    return _carry_annotations(turn_tiles(skip_absent_taps(overlap_tiles(function))))
 
 
 def _carry_annotations(function: tirx.PrimFunc) -> tirx.PrimFunc:

@@ -24,16 +24,17 @@ def stream_stores(function: tirx.PrimFunc) -> tirx.PrimFunc:
     if not int((function.attrs or {}).get(STREAM, 0)):
         return function
     y = function.params[-1]
-    lanes_seen: set[int] = set()
+    seen: set[tuple[str, int]] = set()
 
     def store(each: tirx.BufferStore) -> Any:
         (index,) = each.indices
         if each.buffer.name != y.name or not isinstance(index, tirx.Ramp) or int(index.stride) != 1:
             return each
         lanes = int(index.lanes)
-        lanes_seen.add(lanes)
+        kind = (str(each.buffer.dtype), lanes)
+        seen.add(kind)
         address = tirx.address_of(tirx.BufferLoad(each.buffer, [index.base]))
-        return tirx.Evaluate(tirx.call_extern("void", _name(lanes), address, each.value))
+        return tirx.Evaluate(tirx.call_extern("void", _name(*kind), address, each.value))
 
     def fence(loop: tirx.For) -> Any:
         if loop.kind != tirx.ForKind.PARALLEL:
@@ -42,9 +43,9 @@ def stream_stores(function: tirx.PrimFunc) -> tirx.PrimFunc:
         return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body)
 
     body = tvm_ffi.structural_map(function.body, [(tirx.BufferStore, store), (tirx.For, fence)])
-    if not lanes_seen:
+    if not seen:
         return function
-    code = "".join(_code(lanes) for lanes in sorted(lanes_seen)) + _FENCE_CODE
+    code = "".join(_code(*kind) for kind in sorted(seen)) + _FENCE_CODE
     body = tirx.AttrStmt(tirx.const(0, "int32"), "pragma_import_llvm", ir.StringImm(code), body)
     return function.with_body(body)
 
@@ -61,23 +62,33 @@ define void @{_FENCE}() {{
 """
 
 
-def _name(lanes: int) -> str:
-    return f"conv3d_transpose_stream_f32x{lanes}"
+# LLVM's names of element types, and their bytes.
+_TYPES = {
+    "float32": ("float", 4),
+    "float64": ("double", 8),
+    "float16": ("half", 2),
+    "uint16": ("i16", 2),
+}
 
 
-def _code(lanes: int) -> str:
-    size = 4 * lanes
+def _name(dtype: str, lanes: int) -> str:
+    return f"conv3d_transpose_stream_{dtype}x{lanes}"
+
+
+def _code(dtype: str, lanes: int) -> str:
+    element, itemsize = _TYPES[dtype]
+    size = itemsize * lanes
     return f"""
-define void @{_name(lanes)}(ptr %address, <{lanes} x float> %value) {{
+define void @{_name(dtype, lanes)}(ptr %address, <{lanes} x {element}> %value) {{
   %number = ptrtoint ptr %address to i64
   %rest = and i64 %number, {size - 1}
   %aligned = icmp eq i64 %rest, 0
   br i1 %aligned, label %streaming, label %ordinary
 streaming:
-  store <{lanes} x float> %value, ptr %address, align {size}, !nontemporal !0
+  store <{lanes} x {element}> %value, ptr %address, align {size}, !nontemporal !0
   ret void
 ordinary:
-  store <{lanes} x float> %value, ptr %address, align 4
+  store <{lanes} x {element}> %value, ptr %address, align {itemsize}
   ret void
 }}
 """

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from tvm_conv3dt import paths
 from tvm_conv3dt import threads as cores
-from tvm_conv3dt.compiler.kernel import require_supported
 from tvm_conv3dt.compiler.promote import Promotion, promote
 from tvm_conv3dt.compiler.search.evolution import Search, SearchSettings
 from tvm_conv3dt.compiler.search.log import TuningLog
@@ -107,8 +106,6 @@ def tune(
     SignatureError
         If a log is of another TVM, definition or device.
     """
-    for each in named:
-        require_supported(each.workload)
     require_runnable(device)
     _quieten()
     logs = paths.user_logs() if logs is None else logs

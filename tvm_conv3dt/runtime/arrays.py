@@ -1,7 +1,7 @@
 """Callers' arrays made fit for compiled code, or refused.
 
-Compiled code takes C-contiguous arrays of the exact shape, in native byte order, aligned to their elements. An
-array that is none of this is copied; one that is all of it is used where it lies.
+Compiled code takes C-contiguous arrays of the exact shape, in native byte order, aligned to their elements, and
+bfloat16 as 16-bit integers. An array that is none of this is copied; one that is all of it is used where it lies.
 """
 
 from __future__ import annotations
@@ -12,51 +12,59 @@ import numpy as np
 import numpy.typing as npt
 import tvm_ffi
 
-from tvm_conv3dt.errors import ArgumentTypeError, ArrayError, describe, show
+from tvm_conv3dt import memory
+from tvm_conv3dt.errors import ArgumentTypeError, ArrayError, describe
+from tvm_conv3dt.runtime import frameworks
 
-__all__ = ["as_array", "check_output", "is_direct", "tensor"]
+__all__ = ["check_output", "direct", "is_direct", "tensor", "view"]
 
 Array = npt.NDArray[Any]
 
+# How many candidates to look at for an element that two strided arrays share, before they count as sharing one.
+_OVERLAP_WORK: Any = 10_000  # NumPy's stubs know two values of it only
 
-def as_array(name: str, value: object, dtype: np.dtype[Any]) -> Array:
-    """Return `value` as a C-contiguous, aligned array of `dtype` in native byte order.
+
+def view(name: str, value: object, dtype: np.dtype[Any]) -> Array:
+    """Return `value` as a NumPy array of `dtype`, in either byte order and with any strides.
 
     Parameters
     ----------
     name : str
         The argument's name, for messages.
     value : array-like
-        A NumPy array, or anything that exports DLPack from the CPU's memory, such as a PyTorch tensor.
+        What `frameworks.to_numpy` takes.
     dtype : numpy.dtype
-        The only element type accepted, in either byte order.
+        The only element type accepted.
 
     Returns
     -------
     numpy.ndarray
-        The same memory where it fits, else a copy.
+        The same memory, as `frameworks.to_numpy` says.
 
     Raises
     ------
     ArgumentTypeError
         If it is no array, or of another element type.
-    ArrayError
-        If another library's array cannot be exported.
+    ArrayError, UnsupportedError
+        As `frameworks.to_numpy`.
     """
-    array = value if isinstance(value, np.ndarray) else _imported(name, value)
-    if array.dtype != dtype:
-        if array.dtype.newbyteorder("=") != dtype:
-            raise ArgumentTypeError(
-                describe(
-                    "use",
-                    f"array {name}",
-                    f"dtype={array.dtype}",
-                    f"this workload takes {dtype}",
-                    f"convert it with: {name}.astype({str(dtype)!r})",
-                )
-            )
-        return array.astype(dtype, order="C")
-    return array if is_direct(array) else array.copy(order="C")
+    array = frameworks.to_numpy(name, value)
+    given = array.dtype
+    if given != dtype and (given.isbuiltin == 2 or given.newbyteorder("=") != dtype):
+        number = given.kind in "biufO" or given.isbuiltin == 2
+        mend = frameworks.conversion(name, value, dtype) if number else ""
+        rule = f"this workload takes {dtype}"
+        raise ArgumentTypeError(describe("use", f"array {name}", f"dtype={given}", rule, mend))
+    return array
+
+
+def direct(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Return an array of `view` C-contiguous, aligned and in native byte order: itself, or else a copy."""
+    if array.dtype == dtype and is_direct(array):
+        return array
+    copy = memory.aligned_empty(array.shape, dtype)
+    copy[...] = array
+    return copy
 
 
 def is_direct(array: Array) -> bool:
@@ -66,50 +74,50 @@ def is_direct(array: Array) -> bool:
 
 
 def check_output(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], x: Array) -> Array:
-    """Return `out` if a result can be written to it.
+    """Return `out` as a NumPy array if a result can be written to it.
 
     Parameters
     ----------
-    out : numpy.ndarray
-        The caller's array; it may have any strides.
+    out : array
+        The caller's: NumPy's, PyTorch's, or one that exports writable memory by DLPack. It may have any strides.
     shape, dtype
         What it must have.
     x : numpy.ndarray
-        The input that the compiled code reads while it writes.
+        The caller's input, as `view` returns it.
 
     Returns
     -------
     numpy.ndarray
-        `out` itself.
+        Over the memory of `out`.
 
     Raises
     ------
     ArgumentTypeError
-        If it is no NumPy array, or of another element type or byte order.
+        If it is no array, or of another element type or byte order.
     ArrayError
-        If it has another shape, is read-only, or lies over `x`.
+        If it has another shape, is read-only, lies over `x` or over itself, or as `frameworks.to_numpy`.
     """
-    if not isinstance(out, np.ndarray):
-        rule = "it must be a NumPy array"
-        raise ArgumentTypeError(describe("write to", "array out", type(out).__name__, rule))
-    if out.dtype != dtype:
+    array = frameworks.to_numpy("out", out, in_place=True)
+    if array.dtype != dtype:
         rule = f"this workload gives {dtype} in native byte order"
-        raise ArgumentTypeError(describe("write to", "array out", f"dtype={out.dtype.str}", rule))
-    if out.shape != shape:
-        rule = f"this call gives the shape {list(shape)}"
-        raise ArrayError(describe("write to", "array out", f"shape={list(out.shape)}", rule))
-    if not out.flags.writeable:
-        rule = "it must be writable"
-        raise ArrayError(describe("write to", "array out", "writeable=False", rule))
-    # A strided output is filled from a temporary after the input was read. For two direct arrays bounds are exact.
-    if is_direct(out) and np.may_share_memory(x, out):
+        raise ArgumentTypeError(describe("write to", "array out", f"dtype={array.dtype.str}", rule))
+    if array.shape != shape:
+        raise _unfit(f"shape={list(array.shape)}", f"this call gives the shape {list(shape)}")
+    if not array.flags.writeable:
+        raise _unfit("writeable=False", "it must be writable")
+    if not _is_spread(array):
+        rule = "its elements must lie apart, as those of slices and transposes do"
+        raise _unfit(f"strides={list(array.strides)}", rule)
+    if _overlap(x, array):
         rule = "it must not share memory with the input"
-        raise ArrayError(describe("write to", "array out", f"shape={list(out.shape)}", rule))
-    return out
+        raise _unfit(f"shape={list(array.shape)}", rule)
+    return array
 
 
 def tensor(array: Array) -> Any:
-    """Return a C-contiguous array as a tensor of tvm-ffi, over the same memory."""
+    """Return a C-contiguous array as a tensor of tvm-ffi, over the same memory; bfloat16 as uint16."""
+    if array.dtype.isbuiltin == 2:  # NumPy does not export it, and compiled code declares its bits
+        array = array.view(np.uint16)
     # NumPy does not export a read-only array to consumers that cannot be told so. Compiled
     # code only reads its inputs, so the memory goes out under a writable name.
     return tvm_ffi.from_dlpack(array if array.flags.writeable else np.asarray(_Unlocked(array)))
@@ -125,15 +133,29 @@ class _Unlocked:
         self.__array_interface__ = interface
 
 
-def _imported(name: str, value: object) -> Array:
-    exporter: Any = value
-    if not hasattr(value, "__dlpack__"):
-        rule = "it must be a NumPy array, or export DLPack"
-        raise ArgumentTypeError(
-            describe("use", f"array {name}", f"{type(value).__name__} {show(value)}", rule)
-        )
+def _unfit(value: str, rule: str) -> ArrayError:
+    return ArrayError(describe("write to", "array out", value, rule))
+
+
+def _is_spread(array: Array) -> bool:
+    """Whether each axis steps over all that the axes of smaller steps span, so that no element lies over another."""
+    if array.flags.c_contiguous:
+        return True
+    span = array.itemsize
+    steps = ((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1)
+    for step, size in sorted(steps):
+        if step < span:
+            return False
+        span = step * (size - 1) + span
+    return True
+
+
+def _overlap(a: Array, b: Array) -> bool:
+    if not np.may_share_memory(a, b):  # by their bounds
+        return False
+    if a.flags.c_contiguous and b.flags.c_contiguous:
+        return True
     try:
-        return np.from_dlpack(exporter)
-    except Exception as error:  # each library raises its own: BufferError, RuntimeError, TypeError
-        rule = f"NumPy cannot share its memory ({error})"
-        raise ArrayError(describe("use", f"array {name}", type(value).__name__, rule)) from error
+        return np.shares_memory(a, b, max_work=_OVERLAP_WORK)
+    except np.exceptions.TooHardError:
+        return True

@@ -163,7 +163,8 @@ class Bundle:
         which : str or Workload
             The layer's name, its workload's id, or the workload.
         filters : array-like
-            Shape ``[kd, kh, kw, out_channels, in_channels]``, of the workload's dtype.
+            Shape ``[kd, kh, kw, out_channels, in_channels]``, of the workload's dtype: a NumPy array, a tensor of
+            PyTorch, TensorFlow or JAX, or anything else that exports DLPack from the CPU's memory.
         bias : array-like or None
             Shape ``[out_channels]``, where the workload has a bias, else None.
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tvm_conv3dt import memory
 from tvm_conv3dt.errors import ArrayError, Conv3dtError, FileFormatError, LibraryError, describe
 from tvm_conv3dt.reference import reference
-from tvm_conv3dt.runtime import arrays, thread_pool
+from tvm_conv3dt.runtime import arrays, frameworks, thread_pool
 
 if TYPE_CHECKING:
     from tvm_conv3dt.level import Kernel
@@ -51,8 +51,8 @@ class Operator:
         self._dtype = layer.workload.numpy_dtype
         self._run = library.function(layer.run_symbol)
         self._pack = library.function(layer.pack_symbol)
-        self._constants: tuple[Any, ...] = ()
-        self._slow: _Slow | None = None
+        # One value, so that a call beside `set_filters` takes both of the same filters.
+        self._filters: tuple[tuple[Any, ...], _Slow | None] = (), None
         self._reserve = memory.Reserve()
         self.set_filters(filters, bias)
 
@@ -77,7 +77,8 @@ class Operator:
         Parameters
         ----------
         filters : array-like
-            Shape ``[kd, kh, kw, out_channels, in_channels]``, of the workload's dtype. They are copied.
+            Shape ``[kd, kh, kw, out_channels, in_channels]``, of the workload's dtype, and any that `x` may be. They
+            are copied.
         bias : array-like or None
             Shape ``[out_channels]``, where the workload has a bias, else None. It is copied.
 
@@ -86,7 +87,7 @@ class Operator:
         ArgumentTypeError
             If an array has another dtype, or is no array.
         ArrayError
-            If a shape differs from the workload's, or a bias is missing or too much.
+            If a shape differs from the workload's, a bias is missing or too much, or values are not to be had.
         """
         workload = self.workload
         source = self._checked("filters", filters, workload.filters)
@@ -104,64 +105,57 @@ class Operator:
         packed = arrays.tensor(self._allocate_packed())
         thread_pool.prepare()
         self._invoke(self._pack, arrays.tensor(source), packed)
-        self._constants = (packed,) if held is None else (packed, arrays.tensor(held))
-        self._slow = _Slow(source.copy(), held) if self._needs_reference(source) else None
+        constants = (packed,) if held is None else (packed, arrays.tensor(held))
+        slow = _Slow(source.copy(), held) if self._needs_reference(source) else None
+        self._filters = constants, slow
 
-    def __call__(self, x: object, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+    def __call__(self, x: Any, out: Any = None) -> Any:
         """Run the operator.
 
         Parameters
         ----------
         x : array-like
             The workload's input shape, or a batch that is a multiple of the workload's; of its dtype.
-            A NumPy array, or anything that exports DLPack from the CPU's memory. Any strides and alignment do;
-            what is not C-contiguous, aligned to its elements and in native byte order is copied first.
-        out : numpy.ndarray or None
-            Where to write the result: shape and dtype of the output, writable, not over `x`. Without it the
-            result is in memory of its own, that of an earlier one where that is gone, since the system takes long
-            to provide large memory.
+            A NumPy array, a tensor of PyTorch, TensorFlow or JAX, or anything else that exports DLPack from the CPU's
+            memory. Any strides and alignment do; what is not C-contiguous, aligned to its elements and in
+            native byte order is copied first.
+        out : array or None
+            Where to write the result: shape and dtype of the output, writable, not over `x`. A NumPy array, a tensor
+            of PyTorch, or one that exports writable memory by DLPack. Without it the result is in memory of its
+            own, that of an earlier one where that is gone, since the system takes long to provide large memory.
 
         Returns
         -------
-        numpy.ndarray
-            `out`, or a new array.
+        array
+            `out`, or a new one of the framework that `x` is of.
 
         Raises
         ------
         ArgumentTypeError
             If an array has another dtype, or is no array.
         ArrayError
-            If a shape does not fit, or `out` is read-only or lies over `x`.
+            If a shape does not fit, values are not to be had (on another device, sparse, masked, traced, recorded for
+            gradients), or `out` cannot be written to or lies over `x`.
         LibraryError
             If the compiled code reports a failure.
         """
         dtype = self._dtype
-        source = arrays.as_array("x", x, dtype)
-        batches = self._batches(source.shape)
+        given = arrays.view("x", x, dtype)
+        batches = self._batches(given.shape)
         batch, *rest = self.workload.output_shape
         shape = (batches * batch, *rest)
         if out is None:
             result = target = self._reserve.empty(shape, dtype)
         else:
-            result = arrays.check_output(out, shape, dtype, source)
+            result = arrays.check_output(out, shape, dtype, given)
             target = result if arrays.is_direct(result) else memory.aligned_empty(shape, dtype)
-        thread_pool.prepare()
-        constants, slow = self._constants, self._slow
-        if slow is not None:
-            parts = np.split(source, batches)
-            results = [reference(self.workload, part, slow.filters, slow.bias) for part in parts]
-            np.concatenate(results, out=target, casting="same_kind")
-        elif batches == 1:
-            self._invoke(self._run, arrays.tensor(source), *constants, arrays.tensor(target))
-        else:
-            size = self.workload.batch
-            for index in range(batches):
-                part = arrays.tensor(source[index * size : (index + 1) * size])
-                written = arrays.tensor(target[index * batch : (index + 1) * batch])
-                self._invoke(self._run, part, *constants, written)
+        self._compute(arrays.direct(given, dtype), target, batches)
+        if out is None:
+            return frameworks.like(x, result)
         if target is not result:
             np.copyto(result, target)
-        return result
+        frameworks.mark_changed(out)
+        return out
 
     def empty(self) -> npt.NDArray[Any]:
         """Return a new array for `out`, with undefined content.
@@ -174,12 +168,29 @@ class Operator:
     def __repr__(self) -> str:
         return f"<Operator {self.name}: {self.workload.id}>"
 
+    def _compute(self, source: npt.NDArray[Any], target: npt.NDArray[Any], batches: int) -> None:
+        thread_pool.prepare()
+        constants, slow = self._filters
+        if batches == 1 and slow is None:
+            self._invoke(self._run, arrays.tensor(source), *constants, arrays.tensor(target))
+            return
+        size, batch = self.workload.batch, self.workload.output_shape[0]
+        for index in range(batches):
+            part = source[index * size : (index + 1) * size]
+            written = target[index * batch : (index + 1) * batch]
+            if slow is None:
+                self._invoke(self._run, arrays.tensor(part), *constants, arrays.tensor(written))
+                continue
+            values = reference(self.workload, part, slow.filters, slow.bias)
+            with np.errstate(all="ignore"):  # an infinity where the dtype ends, as in compiled code
+                written[...] = values
+
     def _checked(self, name: str, value: object, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        array = arrays.as_array(name, value, self._dtype)
+        array = arrays.view(name, value, self._dtype)
         if array.shape != shape:
             rule = f"this workload takes the shape {list(shape)}"
             raise ArrayError(describe("use", f"array {name}", f"shape={list(array.shape)}", rule))
-        return array
+        return arrays.direct(array, self._dtype)
 
     def _batches(self, shape: tuple[int, ...]) -> int:
         expected = self.workload.input
@@ -193,9 +204,11 @@ class Operator:
         """Whether the kernel's zeros around the input would show: zero times infinity is NaN."""
         if not any(before or after for before, after in (a.halo for a in self.workload.phase_axes)):
             return False
-        # Infinities and NaN survive a sum, and finite float32 cannot overflow one in float64.
-        with np.errstate(invalid="ignore"):
-            return not np.isfinite(filters.sum(dtype=np.float64))
+        # Infinities and NaN survive a sum, which needs no memory. Only large float64 overflow one without them.
+        with np.errstate(all="ignore"):
+            if np.isfinite(filters.sum(dtype=np.float64)):
+                return False
+        return not np.isfinite(filters).all()
 
     def _allocate_packed(self) -> npt.NDArray[Any]:
         shape = self._kernel.packed_shape

@@ -31,6 +31,7 @@ from typing import Any
 from tvm import s_tir
 
 from tvm_conv3dt.compiler.activation import EXPENSIVE
+from tvm_conv3dt.compiler.definition import ROWS
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.spaces.point import (
     Choose,
@@ -40,6 +41,7 @@ from tvm_conv3dt.compiler.spaces.point import (
     mark,
     stream_candidates,
 )
+from tvm_conv3dt.compiler.spaces.row_copies import copy_input, turn_back
 from tvm_conv3dt.compiler.streaming import STREAM
 from tvm_conv3dt.device import Device
 
@@ -64,14 +66,18 @@ def families(layout: Layout, device: Device) -> Iterator[Family]:
     """Yield the structural choices: one design space each."""
     # "filters" fuses the phases, where the remainders of a dilation are simplified wrongly: see `tvm_conv3dt.compiler.taps`.
     dilated = any(axis.dilation > 1 for axis in layout.axes)
-    whole_input = (layout.axes[0].quotients, layout.axes[1].quotients)
-    small = not dilated and _fits(layout, whole_input, copies=1)
+    whole = (layout.axes[0].quotients, layout.axes[1].quotients)
+    small = not dilated and _fits(
+        layout, whole, phases=prod(axis.phases for axis in layout.axes[:2])
+    )
     _, height, width = (axis.quotients for axis in layout.axes)
     for order in ORDERS if small else ORDERS[:2]:
         for vectors in range(1, min(5, layout.blocks) + 1):
             room = _positions(device, vectors)
             # Rows are put together where one alone does not fill the registers.
             for rows in range(1, min(height, max(1, room // width)) + 1):
+                if layout.turned_back and height % rows:
+                    continue  # one that is moved back would overwrite rows of the task before
                 if order == "filters" or task_h_candidates(layout, device, rows):
                     yield Family(order, vectors, rows)
 
@@ -106,25 +112,33 @@ def task_h_candidates(layout: Layout, device: Device, rows: int) -> list[int]:
     height = layout.axes[1].quotients
     tiles = -(-height // rows)
     candidates = sorted({min(tiles, t) for t in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)})
-    if layout.padded:
+    if layout.copied:
         # A task copies the input rows of its own tiles. Its first must be a whole one: it would start early and
         # read rows of the task before.
         candidates = [t for t in candidates if ((tiles - 1) // t * t + 1) * rows <= height]
-    return [t for t in candidates if t == 1 or _fits(layout, (1, t * rows), device.cores)]
+    return [t for t in candidates if t == 1 or _fits(layout, (1, t * rows), copies=device.cores)]
 
 
-def _fits(layout: Layout, tile: tuple[int, int], copies: int) -> bool:
-    """Whether padded copies of the input of tasks of `tile` positions of depth and height are small."""
-    if not layout.padded:
-        return True
+def _fits(layout: Layout, tile: tuple[int, int], phases: int = 1, copies: int = 1) -> bool:
+    """Whether copies are small of the rows that tasks of `tile` positions of depth and height read, and of their results.
+
+    `phases` of depth and height are in a task, where they are not folded.
+    """
     workload, axes = layout.workload, layout.axes
-    size = copies * workload.in_channels * workload.itemsize
-    size *= axes[2].input + sum(layout.halo)
-    for axis, taps, positions in zip(axes, layout.taps, tile, strict=False):
-        # Positions less one, and from the first to the last input that one position reads.
-        size *= min(axis.input, positions + taps * axis.input_step)
+    size = 0
+    if layout.copied:
+        size = workload.in_channels * (axes[2].input + sum(layout.halo))
+        for axis, taps, positions in zip(axes, layout.taps, tile, strict=False):
+            # Positions less one, and from the first to the last input that one position reads.
+            size *= min(axis.input, positions + taps * axis.input_step)
+    if layout.turned_back:
+        folded = prod(
+            a.phases for a, folds in zip(axes[:2], layout.folded[:2], strict=True) if folds
+        )
+        size += prod(tile) * max(phases, folded) * axes[2].output * workload.out_channels
     output = prod(workload.output_shape) * workload.itemsize
-    return size <= max(_WORKSPACE_BYTES, _WORKSPACE_SHARE * output)
+    most = max(_WORKSPACE_BYTES, _WORKSPACE_SHARE * output)
+    return copies * size * layout.itemsize <= most
 
 
 def stores_vectors(layout: Layout) -> bool:
@@ -142,13 +156,14 @@ def apply(
     decide = decider(sch, choose)
     order, vectors, rows = family
     y = sch.get_sblock("y")
+    stored = sch.get_sblock(ROWS) if layout.turned_back else y
     accumulator = sch.get_sblock("accumulator")
     # Unrolled, an exponential for each vector of the tile is more code than all the rest; and a loop over the
     # tile would keep the accumulators out of registers, unless it goes over a copy.
     copied = layout.workload.activation in EXPENSIVE and stores_vectors(layout)
     if copied:
-        tile = sch.cache_read(y, 0, "local")
-    n, qd, rd, qh, rh, qw, rw, cb, v = sch.get_loops(y)
+        tile = sch.cache_read(stored, 0, "local")
+    n, qd, rd, qh, rh, qw, rw, cb, v = sch.get_loops(stored)
     mark(sch, y, layout.formulation, order)
     tile_c = decide("vectors", [vectors])
     tile_h = decide("tile_h", [rows])
@@ -165,8 +180,8 @@ def apply(
         task_h = decide("task_h", task_h_candidates(layout, device, rows))
         qh_task, qh_outer = sch.split(qh_outer, [None, task_h])
         parallel = [n, qd, qh_task]
-        positions, channels = [qh_outer, qw_outer], [rw, cb_outer]
-        middle = positions + channels if order == "rows" else channels + positions
+        row, positions, channels = [qh_outer], [qw_outer], [rw, cb_outer]
+        middle = row + positions + channels if order == "rows" else channels + row + positions
         middle = [rd, rh, *middle]
     sch.reorder(*parallel, *middle, qh_inner, qw_inner, cb_inner, v)
     task = sch.fuse(*parallel)
@@ -180,27 +195,23 @@ def apply(
     sch.reorder(jd, jh, jw, ci, a_qh, a_qw, a_cb, a_v)
     _register_tile(sch, a_qh, a_qw, a_cb, a_v)
     if copied:
-        *_, t_qh, _, t_qw, _, t_cb, t_v = sch.get_loops(tile)
-        _register_tile(sch, t_qh, t_qw, t_cb, t_v)
+        _register_tile(sch, *_tile_of(sch.get_loops(tile)))
         sch.vectorize(v)
     else:
         _register_tile(sch, qh_inner, qw_inner, cb_inner, v, vector=stores_vectors(layout))
     initial = sch.decompose_reduction(accumulator, jd)
-    *_, i_qh, _, i_qw, _, i_cb, i_v = sch.get_loops(initial)
-    _register_tile(sch, i_qh, i_qw, i_cb, i_v)
+    _register_tile(sch, *_tile_of(sch.get_loops(initial)))
 
-    if layout.padded:
-        _pad(sch, layout, None if order == "filters" else task)
+    if layout.turned_back:
+        at = {"rows": qh_outer, "panels": rh, "filters": None}[order]
+        turn_back(sch, layout, at)
+    copy_input(sch, layout, None if order == "filters" else task)
 
 
-def _pad(sch: s_tir.Schedule, layout: Layout, task: Any) -> None:
-    """Pad the input of each task in the task, or the whole input, once, where `task` is None."""
-    padded = sch.get_sblock("padded")
-    if task is None:
-        sch.parallel(sch.fuse(*sch.get_loops(padded)[:-2]))
-    else:
-        sch.compute_at(padded, task, preserve_unit_loops=True)
-    sch.vectorize(sch.split(sch.get_loops(padded)[-1], [None, layout.lanes])[1])
+def _tile_of(loops: list[Any]) -> tuple[Any, ...]:
+    """Return the loops of a register tile: rows, positions of a row, vectors, lanes."""
+    *_, qh, _, qw, _, cb, v = loops
+    return qh, qw, cb, v
 
 
 def _register_tile(sch: s_tir.Schedule, *tile: Any, vector: bool = True) -> None:

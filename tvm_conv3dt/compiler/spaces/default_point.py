@@ -26,6 +26,7 @@ _FMA_LATENCY = 4
 _TILE_CYCLES = 16  # start, bias, activation and store of one tile, less what its size adds
 _TAP_CYCLES = 4  # one turn of the loops over taps
 _TASK_CYCLES = 200
+_TURN_CYCLES = 8  # of a vector: loaded, through some shuffles, and stored
 _L2_BYTES_PER_CYCLE = 24
 _L3_BYTES_PER_CYCLE = 9
 _MEMORY_BYTES_PER_CYCLE = 4
@@ -81,7 +82,7 @@ def _dot_estimate(layout: DotLayout, device: Device, point: Point) -> float:
     row = layout.row_vectors * vector * outputs_per_row_phase
     # How often each row of the input comes from far: once, and again where what lies between two uses fills the cache.
     deep = point.order.endswith("deep")
-    row_bytes = width.input * workload.in_channels * workload.itemsize
+    row_bytes = width.input * workload.in_channels * layout.itemsize
     rows_near = (point.task_h + height.taps - 1) * row_bytes
     kept = _NEAR * device.l2_bytes
     times = 1 + (height.taps - 1) / point.task_h
@@ -114,7 +115,7 @@ def _channel_estimate(layout: Layout, device: Device, point: Point) -> float:
     tile = _tile_cycles(layout, point.tile_h * point.tile_w, point.vectors)
     row_cycles = tiles_w * tiles_c * tile
 
-    itemsize = workload.itemsize
+    itemsize = layout.itemsize
     panel = point.vectors * layout.lanes * depth_of_sum * itemsize
     phase_filters = layout.blocks * layout.lanes * depth_of_sum * itemsize * width_phases
     row_input = width.quotients * point.tile_h * workload.in_channels * itemsize * ceil(taps)
@@ -134,14 +135,28 @@ def _channel_estimate(layout: Layout, device: Device, point: Point) -> float:
     if point.order == "filters":
         tasks = phases * tiles_c
         total = cycles * rows / tasks * ceil(tasks / device.cores)
-        padding = 2.0 * prod(workload.input_spatial) * workload.in_channels / layout.lanes
-        return total + (padding / device.cores + _TASK_CYCLES if layout.padded else 0)
+        total += (_copying(layout, prod(workload.input_spatial)) + _TASK_CYCLES) / device.cores
+        return total + _turning_back(layout, prod(workload.output_spatial)) / device.cores
     tasks = workload.batch * depth.quotients * ceil(tiles_h / point.task_h)
     task = cycles * min(point.task_h, tiles_h) + _TASK_CYCLES
-    if layout.padded:
-        halo_rows = (point.task_h * point.tile_h + layout.taps[1]) * (1 + layout.taps[0])
-        task += halo_rows * (width.quotients + 2) * workload.in_channels / layout.lanes
+    read_rows = (point.task_h * point.tile_h + layout.taps[1]) * (1 + layout.taps[0])
+    task += _copying(layout, read_rows * (width.quotients + 2))
+    written_rows = point.task_h * point.tile_h * depth.phases * height.phases
+    task += _turning_back(layout, written_rows * width.output)
     return float(task * ceil(tasks / device.cores)) + _write(workload, device, point)
+
+
+def _copying(layout: Layout, positions: int) -> float:
+    """Cycles for copying so many positions of the input."""
+    vectors = positions * layout.workload.in_channels / layout.lanes
+    return vectors * (layout.padded + _TURN_CYCLES * layout.turned)
+
+
+def _turning_back(layout: Layout, positions: int) -> float:
+    """Cycles for turning so many positions of the results."""
+    return (
+        positions * layout.workload.out_channels / layout.lanes * _TURN_CYCLES * layout.turned_back
+    )
 
 
 def _write(workload: Workload, device: Device, point: Point) -> float:

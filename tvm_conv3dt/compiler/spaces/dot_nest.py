@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 from tvm import s_tir
 
+from tvm_conv3dt.compiler.definition import ROWS
 from tvm_conv3dt.compiler.dot_layout import DotLayout
 from tvm_conv3dt.compiler.intrinsics import lane_sums
 from tvm_conv3dt.compiler.spaces.point import (
@@ -28,6 +29,7 @@ from tvm_conv3dt.compiler.spaces.point import (
     decider,
     mark,
 )
+from tvm_conv3dt.compiler.spaces.row_copies import copy_input, turn_back
 from tvm_conv3dt.device import Device
 
 __all__ = ["ORDERS", "apply", "families", "points", "task_h_candidates"]
@@ -41,7 +43,8 @@ _OPERANDS = 6
 def families(layout: DotLayout, device: Device) -> Iterator[Family]:
     """Yield the structural choices: order, and vectors of sums whose accumulators fit the registers."""
     most = max(1, (device.vector_registers - _OPERANDS) // layout.outputs)
-    for order in ORDERS:
+    # Turned rows are copied: where a task has few of them.
+    for order in ORDERS[:1] if layout.turned or layout.turned_back else ORDERS:
         for vectors in range(1, min(most, 4, layout.row_vectors) + 1):
             if layout.row_vectors % vectors == 0:
                 yield Family(order, vectors)
@@ -63,9 +66,10 @@ def apply(sch: s_tir.Schedule, layout: DotLayout, family: Family, choose: Choose
     """Schedule an operator in place; as `tvm_conv3dt.compiler.spaces.llvm.apply`."""
     decide = decider(sch, choose)
     order, vectors, _ = family
-    y, accumulator, sums = (sch.get_sblock(name) for name in ("y", "accumulator", "sums"))
-    n, qd, rd, qh, rh, f, e = sch.get_loops(y)
-    mark(sch, y, layout.formulation, order)
+    accumulator, sums = (sch.get_sblock(name) for name in ("accumulator", "sums"))
+    stored = sch.get_sblock(ROWS if layout.turned_back else "y")
+    n, qd, rd, qh, rh, f, e = sch.get_loops(stored)
+    mark(sch, stored, layout.formulation, order)
     tile = decide("vectors", [vectors])
     decide("tile_h", [1])
     decide("tile_w", [1])
@@ -79,7 +83,8 @@ def apply(sch: s_tir.Schedule, layout: DotLayout, family: Family, choose: Choose
         ([n, task], [qd, *middle]) if order.endswith("deep") else ([n, qd, task], middle)
     )
     sch.reorder(*parallel, *middle, f_inner, e)
-    sch.parallel(sch.fuse(*parallel))
+    fused = sch.fuse(*parallel)
+    sch.parallel(fused)
     sch.unroll(f_inner)
     sch.vectorize(e)
     sch.annotate(f_outer, "pragma_loop_partition_hint", 1)
@@ -103,8 +108,11 @@ def apply(sch: s_tir.Schedule, layout: DotLayout, family: Family, choose: Choose
     *_, z_e = sch.get_loops(sch.decompose_reduction(sums, s_e))
     sch.vectorize(z_e)
     if layout.outputs > 1:
-        sch.tensorize(s_e, lane_sums(layout.lanes, layout.outputs))
+        sch.tensorize(s_e, lane_sums(layout.lanes, layout.outputs, layout.workload.sum_dtype))
     else:
         # TVM drops the block's position along a loop of one turn, and no intrinsic matches what is left.
         sch.unroll(s_v)
     sch.compute_inline(sch.get_sblock("read"))
+    if layout.turned_back:
+        turn_back(sch, layout, qh)
+    copy_input(sch, layout, fused)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
+import numpy as np
 from tvm import s_tir
 
 from tvm_conv3dt.compiler.definition import AnyLayout
@@ -25,7 +26,7 @@ __all__ = ["apply", "families", "formulations", "layout_of", "points"]
 @lru_cache(maxsize=64)
 def layout_of(workload: Workload, device: Device, formulation: str) -> AnyLayout:
     """Return the layout of `workload` for the vectors of `device`."""
-    lanes = device.vector_bits // (8 * workload.itemsize)
+    lanes = _lanes(workload, device)
     if formulation == DOT:
         return DotLayout(workload, lanes)
     return Layout(workload, lanes, formulation)
@@ -36,7 +37,7 @@ def formulations(workload: Workload, device: Device) -> list[str]:
 
     Phases are folded only where they all have the same taps: see `Layout.dense`.
     """
-    lanes = device.vector_bits // (8 * workload.itemsize)
+    lanes = _lanes(workload, device)
     if workload.out_channels >= lanes:
         return [PHASES]
     strided = [n for n, axis in zip("dhw", workload.phase_axes, strict=True) if axis.phases > 1]
@@ -45,6 +46,10 @@ def formulations(workload: Workload, device: Device) -> list[str]:
     # As many channels as there are outputs in a volume would make one task of it all.
     folded = [each.formulation for each in layouts if each.dense and each.channels <= lanes * 64]
     return [PHASES, *folded, *([DOT] if DotLayout.fits(workload, lanes) else [])]
+
+
+def _lanes(workload: Workload, device: Device) -> int:
+    return device.vector_bits // (8 * np.dtype(workload.sum_dtype).itemsize)
 
 
 def families(layout: AnyLayout, device: Device) -> Iterator[Family]:

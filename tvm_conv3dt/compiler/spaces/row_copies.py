@@ -1,0 +1,82 @@
+"""How rows are copied on their way: those of the input, widened or with zeros around, and all that are turned.
+
+What turning is: `tvm_conv3dt.compiler.turning`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import s_tir
+
+from tvm_conv3dt.compiler.definition import AnyLayout
+from tvm_conv3dt.compiler.turning import TURN
+
+__all__ = ["copy_input", "turn_back"]
+
+
+def copy_input(sch: s_tir.Schedule, layout: AnyLayout, task: Any) -> None:
+    """Let each task copy the rows of the input that it reads, where the layout says so.
+
+    Parameters
+    ----------
+    sch : tvm.s_tir.Schedule
+        In which the rest is scheduled.
+    layout : Layout or DotLayout
+        What it computes.
+    task : loop or None
+        The parallel loop; None lets the whole input be copied, once.
+    """
+    names = ["padded"] * layout.padded + ["turned"] * layout.turned
+    for consumer, name in zip([None, *names], names, strict=False):
+        block = sch.get_sblock(name)
+        if consumer is not None:
+            # A row that is turned and padded is so while it is near.
+            row = sch.get_loops(sch.get_sblock(consumer))[-3]
+            sch.compute_at(block, row, preserve_unit_loops=True)
+        elif task is None:
+            sch.parallel(sch.fuse(*sch.get_loops(block)[:-2]))
+        else:
+            sch.compute_at(block, task, preserve_unit_loops=True)
+    if layout.padded:
+        channels = sch.get_loops(sch.get_sblock("padded"))[-1]
+        sch.vectorize(sch.split(channels, [None, layout.lanes])[1])
+    if layout.turned:
+        workload = layout.workload
+        extents = workload.input_spatial[2], workload.in_channels
+        _turn(sch, sch.get_sblock("turned"), extents, layout.lanes)
+
+
+def turn_back(sch: s_tir.Schedule, layout: AnyLayout, at: Any) -> None:
+    """Let results be turned into the output.
+
+    Parameters
+    ----------
+    sch : tvm.s_tir.Schedule
+        In which the blocks that make the rows of results are scheduled.
+    layout : Layout or DotLayout
+        What it computes.
+    at : loop or None
+        Turns the rows that are made within it; None lets all be turned in the end.
+    """
+    y = sch.get_sblock("y")
+    if at is None:
+        sch.parallel(sch.fuse(*sch.get_loops(y)[:-2]))
+    else:
+        sch.reverse_compute_at(y, at, preserve_unit_loops=True)
+    workload = layout.workload
+    _turn(sch, y, (workload.output_spatial[2], workload.out_channels), layout.lanes)
+
+
+def _turn(sch: s_tir.Schedule, block: Any, extents: tuple[int, int], lanes: int) -> None:
+    """Let a block whose last loops are width and channels, of these extents, turn tiles of at most `lanes`."""
+    loops = sch.get_loops(block)[-2:]
+    (w_outer, w_inner), (c_outer, c_inner) = (
+        # Powers of two; tiles that would stick out overlap with those before (`tvm_conv3dt.compiler.overlap`).
+        sch.split(loop, [None, min(lanes, 1 << (extent.bit_length() - 1))])
+        for loop, extent in zip(loops, extents, strict=True)
+    )
+    sch.reorder(w_outer, c_outer, w_inner, c_inner)
+    sch.unroll(w_inner)
+    sch.unroll(c_inner)
+    sch.annotate(block, TURN, 1)
