@@ -3,7 +3,7 @@
 import pytest
 
 SEED = 20261123
-CALLS = 160
+CALLS = 100
 TOLD = pytest.StashKey[list[str]]()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,19 @@ from tvm_conv3dt.spec import Workload
 
 # Shrinking compiles each smaller call; a long sweep reports what fails as it was drawn.
 _SHRUNK = 300
+# Each entry of the cache holds a runtime library of some MB; the newest are those that a process may still load from.
+_KEPT = 300
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--workload") is not None:
+        here = Path(__file__).parent
+        items[:] = [
+            item
+            for item in items
+            if here not in item.path.parents
+            or {"sweep", "workload_option"} & set(getattr(item, "fixturenames", ()))
+        ]
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +50,18 @@ def workload_option(pytestconfig: pytest.Config) -> Workload | None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TVM_CONV3DT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+        patch.setenv("TVM_CONV3DT_CACHE", str(folder))
+        yield folder
+    shutil.rmtree(folder)
+
+
+def _forget_old(cache: Path) -> None:
+    manifests = sorted(cache.glob("*/*/manifest.json"), key=lambda path: path.stat().st_mtime)
+    for manifest in manifests[:-_KEPT]:
+        shutil.rmtree(manifest.parent)
 
 
 @pytest.fixture
@@ -56,7 +79,10 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def sweep(
-    conformance_seed: int, workload_option: Workload | None, tell: Callable[[str], None]
+    conformance_seed: int,
+    workload_option: Workload | None,
+    tell: Callable[[str], None],
+    cache: Path,
 ) -> Callable[..., None]:
     """``sweep(name, count, strategy, check)`` runs ``check(workload)``, and names the workload that fails.
 
@@ -96,6 +122,8 @@ def sweep(
             if len(passed) < count and workload not in passed:
                 checked(workload)
                 passed.add(workload)
+                if len(passed) % _KEPT == 0:
+                    _forget_old(cache)
 
         try:
             run()

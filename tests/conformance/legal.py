@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import product
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tvm_conv3dt.errors import UnsupportedError
 from tvm_conv3dt.spec import ACTIVATIONS, DATA_FORMATS, DTYPES, PADDINGS, Workload
 
 FLOPS = 2_000_000
@@ -36,29 +35,8 @@ class Line(NamedTuple):
     dilation: int
 
 
-def unsupported() -> dict[tuple[str, str], UnsupportedError]:
-    """Return the dtypes and data formats that are legal and not compiled yet: nowhere else is this asked."""
-    from tvm_conv3dt.compiler.kernel import require_supported
-
-    refused = {}
-    for dtype, data_format in product(DTYPES, DATA_FORMATS):
-        workload = Workload.make([1] * 5, [1] * 5, [1] * 5, 1, data_format=data_format, dtype=dtype)
-        try:
-            require_supported(workload)
-            _ = workload.numpy_dtype
-        except UnsupportedError as error:
-            refused[dtype, data_format] = error
-    return refused
-
-
-def supported() -> list[tuple[str, str]]:
-    """Return the pairs of dtype and data format that compile."""
-    refused = unsupported()
-    return [pair for pair in product(DTYPES, DATA_FORMATS) if pair not in refused]
-
-
 @st.composite
-def lines(draw: st.DrawFn, padding: str) -> Line:
+def lines(draw: st.DrawFn, padding: str, dilated: bool) -> Line:
     """Draw one axis: what is special about it first, then the rest."""
     special = draw(
         st.sampled_from(["nothing", "one wide", "holes", "kernel of all", "one tap", "long"])
@@ -78,6 +56,8 @@ def lines(draw: st.DrawFn, padding: str) -> Line:
         kernel = 1
     elif special == "long":
         size = draw(st.sampled_from(LONG))
+    if not dilated:
+        dilation = 1
     least = (size - 1) * stride + 1
     if padding == "VALID":
         least += (kernel - 1) * dilation  # what is above is a tail of zeros
@@ -89,31 +69,24 @@ def lines(draw: st.DrawFn, padding: str) -> Line:
 @st.composite
 def workloads(
     draw: st.DrawFn,
-    pairs: list[tuple[str, str]],
     *,
-    bias: bool = True,
-    activations: tuple[str | None, ...] = (None, *ACTIVATIONS),
+    dtypes: tuple[str, ...] = tuple(DTYPES),
+    data_formats: tuple[str, ...] = DATA_FORMATS,
+    dilated: bool = True,
+    epilogue: bool = True,
 ) -> Workload:
-    """Draw a legal workload.
-
-    Parameters
-    ----------
-    pairs
-        Of dtype and data format, from which one is drawn.
-    bias, activations
-        What may follow the sum.
-    """
+    """Draw a legal workload; dilations, or bias and activation, only if so said."""
     padding = draw(st.sampled_from(PADDINGS))
     axes: list[Line] = []
     for _ in range(3):
-        line = draw(lines(padding))
+        line = draw(lines(padding, dilated))
         # One long axis is enough, and too many outputs would only take time.
         if prod(each.output for each in [*axes, line]) > OUTPUTS or (
             line.size in LONG and any(each.size in LONG for each in axes)
         ):
             line = Line(1, 1, 1, 1, 1)
         axes.append(line)
-    dtype, data_format = draw(st.sampled_from(pairs))
+    dtype, data_format = draw(st.sampled_from(dtypes)), draw(st.sampled_from(data_formats))
     per_channels = 2 * prod(a.size * a.kernel for a in axes)
     outputs = prod(a.output for a in axes)
     batch = draw(st.sampled_from([1, 1, 2, 3]))
@@ -126,8 +99,10 @@ def workloads(
         or (batch * c * in_channels * per_channels <= FLOPS and batch * c * outputs <= OUTPUTS)
     ]
     out_channels = draw(st.sampled_from(fits))
-    activation = draw(st.none() | st.sampled_from(activations))
-    alpha = None
+    bias, activation, alpha = False, None, None
+    if epilogue:
+        bias = draw(st.booleans())
+        activation = draw(st.none() | st.sampled_from(ACTIVATIONS))
     if activation in ("leaky_relu", "elu"):
         alpha = draw(st.none() | st.sampled_from([0.01, 0.3, 1.5, -0.5]))
 
@@ -144,7 +119,28 @@ def workloads(
         data_format,
         [a.dilation for a in axes],
         dtype,
-        draw(st.booleans()) if bias else False,
+        bias,
         activation,
         alpha,
     )
+
+
+def draw(count: int, number: int, **options: Any) -> list[Workload]:
+    """Return different legal workloads, `count` of them, drawn from the seed `number`."""
+    drawn: dict[Workload, None] = {}
+
+    @settings(
+        max_examples=3 * count,
+        phases=[Phase.generate],
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @seed(number)
+    @given(workloads(**options))
+    def take(workload: Workload) -> None:
+        drawn[workload] = None
+
+    take()
+    assert len(drawn) >= count
+    return list(drawn)[:count]
