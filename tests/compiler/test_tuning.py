@@ -21,7 +21,6 @@ from tvm_conv3dt.workload_set import NamedWorkload
 # A space of few points, so that searching it is quick.
 TINY = Workload.make((1, 1, 1, 2, 4), (1, 1, 2, 8, 4), (1, 1, 1, 4, 8), (1, 1, 2))
 NAMED = [NamedWorkload("tiny", TINY)]
-DOUBLE = Workload.make((1, 1, 1, 1, 1), (1, 1, 1, 1, 1), (1, 1, 1, 1, 1), 1, dtype="float64")
 
 
 @pytest.fixture(autouse=True)
@@ -191,12 +190,6 @@ def test_log_of_another_device_is_refused(tune, folder, host):
     folder.rename(folder.parents[1] / "another" / TINY.id)
     with pytest.raises(SignatureError, match=f"with device '{host.name}'"):
         tune(2, device=other)
-
-
-def test_workload_that_is_not_compiled_yet_is_refused_before_anything(tune, tmp_path):
-    with pytest.raises(UnsupportedError, match="float64"):
-        tune(1, named=[*NAMED, NamedWorkload("double", DOUBLE)])
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("name", "error"), [("cuda-sm80", UnsupportedError), (None, DeviceError)])

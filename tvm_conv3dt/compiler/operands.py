@@ -8,7 +8,7 @@ from typing import Any
 from tvm import te
 
 from tvm_conv3dt.compiler.activation import activation_of
-from tvm_conv3dt.compiler.elements import index_of, narrow, stored_dtype, turns, widen
+from tvm_conv3dt.compiler.elements import array_shape, index_of, narrow, stored_dtype, turns, widen
 from tvm_conv3dt.spec import Workload
 
 __all__ = ["Operands"]
@@ -34,8 +34,8 @@ class Operands:
     def of(cls, workload: Workload, packed_shape: tuple[int, ...]) -> Operands:
         """Make the tensors."""
         stored = stored_dtype(workload)
-        x = te.placeholder(workload.input, stored, "x")
-        packed = te.placeholder(packed_shape, workload.sum_dtype, "packed")
+        x = te.placeholder(array_shape(workload.input), stored, "x")
+        packed = te.placeholder(array_shape(packed_shape), workload.sum_dtype, "packed")
         bias = te.placeholder((workload.out_channels,), stored, "bias")
         return cls(workload, x, packed, bias)
 

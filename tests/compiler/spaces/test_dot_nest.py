@@ -88,7 +88,7 @@ def test_every_family_is_exact(bits, host, inexact):
 def test_every_task_is_exact(host, inexact):
     workload = make(width=5, size=(3, 7))
     device = replace(host, vector_bits=256)
-    tasks = dot_nest.task_h_candidates(DotLayout(workload, 8))
+    tasks = dot_nest.task_h_candidates(DotLayout(workload, 8), device)
     assert tasks == [1, 2, 4, 8]
     points = [Point("dot", order, 1, task_h=t) for order in ("rows", "columns-deep") for t in tasks]
     assert inexact(workload, device, points) == []
@@ -121,7 +121,7 @@ def test_there_is_a_family_of_each_order():
 
 def test_points_are_the_tasks_of_a_family():
     layout = DotLayout(make(size=(2, 4)), 8)
-    found = list(dot_nest.points(layout, Family("columns", 1)))
+    found = list(dot_nest.points(layout, V3, Family("columns", 1)))
     assert found == [Point("dot", "columns", 1, task_h=t) for t in (1, 2, 4)]
 
 
@@ -130,7 +130,7 @@ def test_points_are_the_tasks_of_a_family():
     [(1, [1]), (2, [1, 2]), (3, [1, 3]), (5, [1, 2, 4, 8]), (24, [1, 2, 3, 4, 6, 8, 12, 24])],
 )
 def test_tasks_divide_the_rows(height, tasks):
-    assert dot_nest.task_h_candidates(DotLayout(make(size=(2, height)), 8)) == tasks
+    assert dot_nest.task_h_candidates(DotLayout(make(size=(2, height)), 8), V3) == tasks
 
 
 def test_input_is_read_where_it_lies(host, built):
