@@ -4,9 +4,9 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
-# TensorFlow is an oracle that not every platform has; its tests are skipped there.
+# TensorFlow, the first of the oracles, is not to be had on every platform; their tests are skipped there.
 (ensure_environment "dev,oracle") || {
-  say "going on without TensorFlow"
+  say "going on without the oracles"
   ensure_environment "dev"
 }
 

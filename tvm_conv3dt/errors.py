@@ -33,6 +33,8 @@ KERNEL_FAILED = 1
 USAGE = 2
 ENVIRONMENT = 3
 
+_MOST_SHOWN = 300  # characters of a value
+
 
 class Conv3dtError(Exception):
     """Base of the package's errors.
@@ -130,6 +132,7 @@ class _Shortener(reprlib.Repr):
         self.maxlist = self.maxtuple = 8
         self.maxstring = self.maxlong = 80
         self.maxother = 120
+        self.maxlevel = 2  # an array as nested lists is as long as it has elements
 
 
 def show(value: object) -> str:
@@ -143,7 +146,7 @@ def show(value: object) -> str:
     Returns
     -------
     str
-        At most a few hundred characters.
+        At most 300 characters.
     """
     try:
         text = _Shortener().repr(value)
@@ -151,7 +154,8 @@ def show(value: object) -> str:
         Exception
     ):  # Python refuses to print huge integers; a foreign __repr__ may raise anything
         text = f"<{type(value).__name__} that cannot be printed>"
-    return " ".join(text.split())
+    text = " ".join(text.split())
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
 
 
 def describe(verb: str, obj: str, value: str, rule: str, mend: str = "") -> str:

@@ -184,3 +184,13 @@ def test_json_has_no_infinities():
     checks = verify(PLAIN, spoilt(PLAIN, off_by_one)).to_dict()["checks"]
     assert checks[0]["worst"] is None
     assert checks[1]["worst"] > 1
+
+
+def test_result_that_no_tap_reaches_is_checked_for_zeros():
+    unreached = Workload.make([1, 1, 1, 1, 1], [1, 1, 2, 1, 1], [1] * 5, 1, dilations=[1, 1, 3])
+    assert verify(unreached, right(unreached)).passed
+
+    def wrong(x, filters, bias, out):
+        out[...] = 1
+
+    assert verify(unreached, wrong).status == "FAILED"

@@ -131,7 +131,8 @@ def _check(workload: Workload, run: Run, products: Array, data: str, seed: int) 
     linear = replace(workload, activation=None, alpha=None)
     sums = reference(linear, x, filters, bias)
     reached = np.broadcast_to(products > 0, sums.shape)
-    if not np.count_nonzero(sums[reached]) * 2 > np.count_nonzero(reached):
+    # Where no tap reaches any output, as narrow outputs of dilated kernels have it, zeros are all there is.
+    if reached.any() and np.count_nonzero(sums[reached]) * 2 <= np.count_nonzero(reached):
         return Check(data, seed, "MISTRUSTED", 0.0, "the right result is mostly zeros")
     expected = sums if workload.activation is None else reference(workload, x, filters, bias)
     exact = data == "integers" and workload.activation in _EXACT_ACTIVATIONS

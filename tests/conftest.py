@@ -1,0 +1,55 @@
+"""Options of the conformance sweep, and what it tells: seed and counts, in the header and at the end."""
+
+import pytest
+
+SEED = 20261123
+CALLS = 100
+TOLD = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("conformance", "random calls against the reference")
+    group.addoption(
+        "--calls",
+        type=int,
+        default=CALLS,
+        metavar="N",
+        help=f"legal calls in the sweep (default {CALLS}; 2000 take about a quarter of an hour)",
+    )
+    group.addoption(
+        "--conformance-seed",
+        type=int,
+        default=SEED,
+        metavar="N",
+        help=f"what all random calls are drawn from (default {SEED})",
+    )
+    group.addoption(
+        "--workload",
+        metavar="ID",
+        help="run the sweep's checks on this one workload instead: what a failure names",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[TOLD] = []
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    seed, calls = config.getoption("--conformance-seed"), config.getoption("--calls")
+    return f"conformance: --conformance-seed {seed} --calls {calls}"
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    told = config.stash[TOLD]
+    if told:
+        terminalreporter.section(f"conformance, seed {config.getoption('--conformance-seed')}")
+        for line in told:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def tell(pytestconfig: pytest.Config):
+    """``tell(line)`` adds a line to the run's summary, also where all tests pass."""
+    return pytestconfig.stash[TOLD].append
