@@ -44,12 +44,21 @@ class Axis:
         """Return an axis of the same result that is better to compute.
 
         With a single input position the stride decides on nothing, and one that is as large as the output
-        leaves each phase one position and at most one tap: a product without zeros around the input.
+        leaves each phase one position and at most one tap: a product without zeros around the input. Where
+        everything that taps reach is cut off, the axis returned has no taps either, and reads the input's first position.
         """
-        if self.input != 1:
-            return self
-        spans = max(-(-(self.output + self.pad) // self.dilation), self.kernel)
-        return replace(self, stride=self.dilation * spans)
+        if self.input == 1:
+            spans = max(-(-(self.output + self.pad) // self.dilation), self.kernel)
+            return replace(self, stride=self.dilation * spans)
+        extent = (self.input - 1) * self.stride + (self.kernel - 1) * self.dilation + 1
+        if self.pad >= extent or self.output < max(
+            self.stride, self.dilation
+        ):  # else a tap is left
+            first, last = self.reads
+            if first >= self.input or last < 0:
+                stride = self.output + self.kernel + 1
+                return replace(self, stride=stride, dilation=1, pad=self.kernel)
+        return self
 
     @property
     def gcd(self) -> int:

@@ -46,8 +46,11 @@ class Workload:
         The output's shape, in `data_format` order.
     strides : tuple of int
         For depth, height and width.
-    padding : str
-        ``"SAME"`` or ``"VALID"``.
+    padding : str or tuple of int
+        ``"SAME"``, ``"VALID"``, or how many positions are cut off before depth, height and width;
+        `output_shape` then says how many at the end, or how many zeros follow. TensorFlow has only the two
+        names, PyTorch and ONNX need the numbers. Numbers that are those of ``"VALID"``, or else of ``"SAME"``, are
+        held by that name where it allows the sizes, so that one call has one workload.
     data_format : str
         ``"NDHWC"`` or ``"NCDHW"``.
     dilations : tuple of int
@@ -73,7 +76,7 @@ class Workload:
     filters: tuple[int, int, int, int, int]
     output_shape: tuple[int, int, int, int, int]
     strides: tuple[int, int, int]
-    padding: str
+    padding: str | tuple[int, int, int]
     data_format: str
     dilations: tuple[int, int, int]
     dtype: str
@@ -282,27 +285,40 @@ class Workload:
         depth, height, width = shape[first : first + 3]
         return depth, height, width
 
-    def _axis(self, index: int) -> Axis:
+    def _axis(self, index: int, padding: str | tuple[int, int, int] | None = None) -> Axis:
         size, output = self.input_spatial[index], self.output_spatial[index]
         kernel, stride = self.kernel[index], self.strides[index]
         dilation = self.dilations[index]
+        padding = self.padding if padding is None else padding
         pad = 0
-        if self.padding == "SAME":
+        if padding == "SAME":
             # What the output lacks of the full extent; the odd one is cut off at the end.
             pad = max(0, (size - 1) * stride + (kernel - 1) * dilation + 1 - output) // 2
+        elif not isinstance(padding, str):
+            pad = padding[index]
         return Axis(size, output, kernel, stride, dilation, pad)
+
+    def _named(self, padding: str | tuple[int, int, int]) -> str | tuple[int, int, int]:
+        """Return an explicit padding by the name that means the same for these sizes, if there is one."""
+        for name in ("VALID", "SAME"):
+            axes = [self._axis(index, name) for index in range(3)]
+            pads = tuple(axis.pad for axis in axes)
+            if pads == padding and all(size_rules.allows(name, axis) for axis in axes):
+                return name
+        return padding
 
     def _normalise(self) -> None:
         def hold(name: str, value: object) -> None:
             object.__setattr__(self, name, value)
 
-        hold("padding", arguments.choice("padding", self.padding, PADDINGS))
+        hold("padding", arguments.padding("padding", self.padding, PADDINGS))
         hold("data_format", arguments.choice("data_format", self.data_format, DATA_FORMATS))
         hold("dtype", arguments.dtype_name("dtype", self.dtype, tuple(DTYPES)))
         for name in ("input", "filters", "output_shape"):
             hold(name, arguments.sizes(name, getattr(self, name)))
         for name in ("strides", "dilations"):
             hold(name, arguments.per_axis(name, getattr(self, name), self.data_format))
+        hold("padding", self._named(self.padding))
         hold("bias", arguments.flag("bias", self.bias))
         if self.activation is not None:
             hold("activation", arguments.choice("activation", self.activation, ACTIVATIONS))

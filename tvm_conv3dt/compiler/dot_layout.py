@@ -45,9 +45,14 @@ class DotLayout:
 
     @classmethod
     def fits(cls, workload: Workload, lanes: int) -> bool:
-        """Whether there are channels to fill a vector, and few enough outputs in a position."""
-        per_position = workload.phase_axes[2].phases * workload.out_channels
-        return workload.in_channels >= lanes > 1 and per_position <= lanes
+        """Whether there are channels to fill a vector, few enough outputs in a position, and anything to compute."""
+        axes = workload.phase_axes
+        if not workload.in_channels >= lanes > 1:
+            return False
+        if axes[2].phases * workload.out_channels > lanes:
+            return False
+        # An explicit padding may cut off all that taps reach: a sum over nothing has no block that reads the input.
+        return all(any(axis.reached(r) for r in range(axis.phases)) for axis in axes)
 
     @cached_property
     def axes(self) -> tuple[Axis, Axis, Axis]:
