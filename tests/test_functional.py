@@ -16,7 +16,6 @@ from tvm_conv3dt.errors import (
     ArrayError,
     CompilerMissingError,
     Conv3dtError,
-    UnsupportedError,
     WorkloadError,
 )
 from tvm_conv3dt.reference import integer_data, reference
@@ -216,20 +215,6 @@ REFUSED = {
         "its entries must be integers, not bools",
     ),
     "output_shape of rank 2": ({"output_shape": np.ones((5, 2), int)}, WorkloadError, "dimension"),
-    "float64": (
-        {"input": X.astype(np.float64), "filters": FILTERS.astype(np.float64)},
-        UnsupportedError,
-        "failed to compile dtype with float64: only float32 is compiled as yet",
-    ),
-    "NCDHW": (
-        {
-            "input": zeros(1, 3, 2, 3, 4),
-            "output_shape": [1, 5, 4, 6, 8],
-            "data_format": "NCDHW",
-        },
-        UnsupportedError,
-        "failed to compile data_format with NCDHW: only NDHWC is compiled as yet",
-    ),
 }
 
 

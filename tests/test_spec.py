@@ -524,6 +524,22 @@ def test_a_dictionary_comes_back(workload):
 
 
 @given(legal())
+def test_recasting_keeps_the_computation():
+    workload = Workload.make((2, 3, 4, 5, 6), (1, 2, 2, 7, 6), (2, 3, 8, 10, 7), (1, 2, 2))
+    first = workload.recast("NCDHW", "bfloat16")
+    assert (first.input, first.output_shape) == ((2, 6, 3, 4, 5), (2, 7, 3, 8, 10))
+    assert (first.dtype, first.axes, first.filters) == ("bfloat16", workload.axes, workload.filters)
+    assert first.recast("NDHWC", "float32") == workload
+
+
+def test_recasting_to_nothing_else_changes_nothing():
+    for data_format in DATA_FORMATS:
+        workload = Workload.make(
+            (1, 2, 2, 2, 2), (1, 1, 1, 2, 2), (1, 2, 2, 2, 2), 1, data_format=data_format
+        )
+        assert workload.recast() == workload
+
+
 def test_a_workload_survives_pickling(workload):
     assert pickle.loads(pickle.dumps(workload)) == workload
 

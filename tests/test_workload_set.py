@@ -204,3 +204,11 @@ def test_a_damaged_file_is_refused_with_its_path(file, text, message):
     with pytest.raises(FileFormatError, match=message) as caught:
         workload_set.resolve(path)
     assert path in str(caught.value)
+
+
+def test_all_are_recast_under_their_own_names():
+    named = workload_set.resolve_all(["nnunet/up3", UP3_ID], "NCDHW", "float16")
+    expected = Workload.from_id(UP3_ID).recast("NCDHW", "float16")
+    assert named == [workload_set.NamedWorkload("nnunet/up3", expected)]
+    (by_id,) = workload_set.resolve_all([UP3_ID], "NCDHW", "float16")
+    assert by_id == workload_set.NamedWorkload(expected.id, expected)

@@ -108,7 +108,7 @@ class Kernel:
     library : LibraryFile
         The library that holds it.
     packed_shape : tuple of int
-        Shape of the packed filters, of the workload's dtype and 64-byte aligned.
+        Shape of the packed filters, of the workload's `sum_dtype` and 64-byte aligned.
     workspace_bytes : int
         Memory that one call takes beside its arguments, in bytes.
     schedule : ScheduleSummary

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ALIGNMENT", "Reserve", "aligned_copy", "aligned_empty"]
+__all__ = ["ALIGNMENT", "Reserve", "aligned_copy", "aligned_empty", "stored"]
 
 ALIGNMENT = 64
 """Bytes: a cache line, and the widest vector."""
@@ -36,6 +36,11 @@ def aligned_copy(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     result = aligned_empty(array.shape, array.dtype)
     result[...] = array
     return result
+
+
+def stored(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return an array as compiled code declares it: bfloat16, which NumPy does not export, as its bits in uint16."""
+    return array.view(np.uint16) if array.dtype.isbuiltin == 2 else array
 
 
 class Reserve:

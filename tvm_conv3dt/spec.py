@@ -15,7 +15,8 @@ import numpy as np
 
 from tvm_conv3dt import arguments, size_rules, workload_id
 from tvm_conv3dt.arguments import refuse
-from tvm_conv3dt.errors import ArgumentTypeError, UnsupportedError, WorkloadError, describe, show
+from tvm_conv3dt.bfloat16 import bfloat16
+from tvm_conv3dt.errors import ArgumentTypeError, WorkloadError, describe, show
 from tvm_conv3dt.phases import Axis
 
 __all__ = ["ACTIVATIONS", "DATA_FORMATS", "DTYPES", "PADDINGS", "Workload"]
@@ -180,6 +181,26 @@ class Workload:
             for name, value in asdict(self).items()
         }
 
+    def recast(self, data_format: str | None = None, dtype: str | None = None) -> Workload:
+        """Return the same computation on arrays of another format or dtype; None keeps what there is."""
+        data_format = data_format or self.data_format
+        channel = self.data_format.index("C")
+
+        def shape(sizes: tuple[int, ...]) -> tuple[int, ...]:
+            batch, *rest = sizes
+            channels = rest.pop(channel - 1)
+            return (batch, *rest, channels) if data_format == "NDHWC" else (batch, channels, *rest)
+
+        return Workload.make(
+            **{
+                **self.to_dict(),
+                "input": shape(self.input),
+                "output_shape": shape(self.output_shape),
+                "data_format": data_format,
+                "dtype": dtype or self.dtype,
+            }
+        )
+
     @property
     def id(self) -> str:
         """The workload as one readable string, also a C identifier and a file name."""
@@ -263,22 +284,7 @@ class Workload:
         UnsupportedError
             For bfloat16 where the package ml_dtypes, which brings it to NumPy, is not installed.
         """
-        if self.dtype != "bfloat16":
-            return np.dtype(self.dtype)
-        try:
-            import ml_dtypes
-        except ImportError as error:
-            raise UnsupportedError(
-                describe(
-                    "find",
-                    "NumPy dtype",
-                    "dtype='bfloat16'",
-                    "NumPy has no bfloat16 of its own",
-                    "install it with: pip install ml_dtypes",
-                )
-            ) from error
-        dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-        return dtype
+        return bfloat16() if self.dtype == "bfloat16" else np.dtype(self.dtype)
 
     def _spatial(self, shape: tuple[int, int, int, int, int]) -> tuple[int, int, int]:
         first = self.data_format.index("D")

@@ -125,13 +125,17 @@ def resolve(spec: str) -> list[NamedWorkload]:
     )
 
 
-def resolve_all(specs: Iterable[str]) -> list[NamedWorkload]:
+def resolve_all(
+    specs: Iterable[str], data_format: str | None = None, dtype: str | None = None
+) -> list[NamedWorkload]:
     """Return the workloads that several words select, each workload once.
 
     Parameters
     ----------
     specs : iterable of str
         As for `resolve`.
+    data_format, dtype : str or None
+        What all of them are recast to, see `Workload.recast`.
 
     Returns
     -------
@@ -146,7 +150,10 @@ def resolve_all(specs: Iterable[str]) -> list[NamedWorkload]:
     chosen: dict[Workload, NamedWorkload] = {}
     owners: dict[str, Workload] = {}
     for spec in specs:
-        for named in resolve(spec):
+        for found in resolve(spec):
+            named = NamedWorkload(found.name, found.workload.recast(data_format, dtype))
+            if found.name == found.workload.id:
+                named = NamedWorkload(named.workload.id, named.workload)
             owner = owners.setdefault(named.name, named.workload)
             if owner != named.workload:
                 raise WorkloadError(

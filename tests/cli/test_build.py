@@ -16,6 +16,17 @@ def test_bundle_holds_what_was_asked_for(bundle, small_set):
     assert tvm_conv3dt.load(bundle).workloads == wanted
 
 
+def test_layers_are_recast(invoke, small_set, tmp_path):
+    result = invoke(
+        *("build", "--workloads", small_set, "--data-format", "NCDHW", "--dtype", "float16"),
+        *("-o", tmp_path / "b", "--allow-untuned"),
+    )
+    assert result.exit_code == 0, result.output
+    wanted = {n.name: n.workload.recast("NCDHW", "float16") for n in workload_set.read(small_set)}
+    assert tvm_conv3dt.load(tmp_path / "b").workloads == wanted
+    assert invoke("verify", tmp_path / "b").exit_code == 0
+
+
 def test_json_is_the_manifest(invoke, small_set, tmp_path):
     result = invoke(
         "build", "--workloads", small_set, "-o", tmp_path / "b", "--allow-untuned", "--json"

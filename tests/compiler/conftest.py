@@ -12,6 +12,7 @@ from tvm_conv3dt.compiler import kernel
 from tvm_conv3dt.compiler.spaces import llvm
 from tvm_conv3dt.compiler.target import resolve
 from tvm_conv3dt.device import Device
+from tvm_conv3dt.memory import stored
 from tvm_conv3dt.reference import integer_data, reference
 from tvm_conv3dt.spec import Workload
 
@@ -29,16 +30,26 @@ def small() -> Workload:
 
 
 @pytest.fixture(scope="session")
+def tensor() -> Callable[[np.ndarray], Any]:
+    """``tensor(array)``: the same memory, as compiled code takes it."""
+    return lambda array: tvm.runtime.from_dlpack(stored(array))
+
+
+@pytest.fixture(scope="session")
 def call() -> Callable[..., np.ndarray]:
     """``call(kernel, x, filters, bias=None)`` on an output of NaN."""
 
     def call(kernel: Any, x: Any, filters: Any, bias: Any = None) -> np.ndarray:
-        packed = tvm.runtime.tensor(np.full(kernel.packed_shape, np.nan, np.float32))
-        kernel.pack(tvm.runtime.tensor(filters), packed)
-        y = tvm.runtime.tensor(np.full(kernel.workload.output_shape, np.nan, np.float32))
-        constants = (packed,) if bias is None else (packed, tvm.runtime.tensor(bias))
-        kernel.run(tvm.runtime.tensor(x), *constants, y)
-        return y.numpy()
+        def tensor(array: np.ndarray) -> Any:
+            return tvm.runtime.tensor(stored(array))
+
+        workload = kernel.workload
+        packed = tensor(np.full(kernel.packed_shape, np.nan, workload.sum_dtype))
+        kernel.pack(tensor(filters), packed)
+        y = tensor(np.full(workload.output_shape, np.nan, workload.numpy_dtype))
+        constants = (packed,) if bias is None else (packed, tensor(bias))
+        kernel.run(tensor(x), *constants, y)
+        return y.numpy().view(workload.numpy_dtype)
 
     return call
 
@@ -62,7 +73,7 @@ def inexact(call: Any, built: Any) -> Callable[..., list[Any]]:
 
     def inexact(workload: Workload, device: Device, points: Any) -> list[Any]:
         data = integer_data(workload, seed=0)
-        expected = reference(workload, *data)
+        expected = reference(workload, *data).astype(workload.numpy_dtype)
         points = list(points)
         assert points
         return [

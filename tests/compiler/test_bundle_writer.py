@@ -251,18 +251,3 @@ def test_device_that_is_not_built_for_yet_is_refused(name, named, tmp_path):
     with pytest.raises(UnsupportedError, match=f"{name}.*not supported yet"):
         build(named, catalogue.get(name), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_workload_that_is_not_compiled_yet_is_refused_before_any_is(named, host, tmp_path):
-    double = Workload.make((1, 1, 1, 1, 1), (1, 1, 1, 1, 1), (1, 1, 1, 1, 1), 1, dtype="float64")
-    names = []
-    with pytest.raises(UnsupportedError, match="dtype with float64"):
-        build_bundle(
-            [*named, NamedWorkload("double", double)],
-            [host],
-            tmp_path / "out",
-            schedules=[],
-            allow_untuned=True,
-            on_progress=names.append,
-        )
-    assert names == []

@@ -135,7 +135,7 @@ def test_explicit_padding_goes_there_and_back(host, small, tmp_path):
 @pytest.mark.parametrize("padding", [[1, 0], [1, 0, -1], [1, 0, 2.0], 1, None])
 def test_padding_that_is_none_is_refused(padding, tuned, written):
     change(written, workload={**tuned.workload.to_dict(), "padding": padding})
-    with pytest.raises(FileFormatError, match="not those of a schedule: .* with padding="):
+    with pytest.raises(FileFormatError, match=r"not those of a schedule: .* with padding="):
         schedule.read(written, tuned.device)
 
 

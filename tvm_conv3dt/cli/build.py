@@ -15,6 +15,7 @@ from tvm_conv3dt.paths import schedule_folders
 @click.command("build", cls=options.WorkloadsCommand)
 @options.devices
 @options.workloads
+@options.recast
 @click.option(
     "-o",
     "--output",
@@ -34,6 +35,8 @@ from tvm_conv3dt.paths import schedule_folders
 def command(
     device_names: tuple[str, ...],
     workload_names: tuple[str, ...],
+    data_format: str | None,
+    dtype: str | None,
     folder: Path,
     schedules: Path,
     allow_untuned: bool,
@@ -47,7 +50,7 @@ def command(
       tvm-conv3dt build --device x86-64-v2 --device x86-64-v3 --device x86-64-v4 \\
         --workloads demo -o bundle --allow-untuned
     """
-    named = workload_set.resolve_all(workload_names)
+    named = workload_set.resolve_all(workload_names, data_format, dtype)
     devices = list(dict.fromkeys(options.resolve_device(name) for name in device_names))
     from tvm_conv3dt.compiler.bundle_writer import build_bundle
 

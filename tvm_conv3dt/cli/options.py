@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import click
 
 from tvm_conv3dt import paths
 from tvm_conv3dt.errors import CompilerMissingError, describe
+from tvm_conv3dt.spec import DATA_FORMATS, DTYPES
 
 if TYPE_CHECKING:
     from tvm_conv3dt.device import Device
@@ -50,6 +52,23 @@ workloads = click.option(
     metavar="SET|FILE|ID ...",
     help="Workload sets, TOML files, short names or ids; several may follow.",
 )
+_data_format = click.option(
+    "--data-format",
+    type=click.Choice(DATA_FORMATS),
+    help="Recast the workloads to arrays of this format.",
+)
+_dtype = click.option(
+    "--dtype",
+    type=click.Choice(tuple(DTYPES)),
+    help="Recast the workloads to arrays of this type.",
+)
+
+
+def recast(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that let all workloads have another format or type than their sets say."""
+    return _data_format(_dtype(command))
+
+
 schedules = click.option(
     "--schedules",
     type=FOLDER,

@@ -13,6 +13,7 @@ from tvm_conv3dt.cli import options, output, progress, tables
 @click.command("promote", cls=options.WorkloadsCommand)
 @options.device
 @options.workloads
+@options.recast
 @options.logs
 @options.schedules
 @click.option(
@@ -34,6 +35,8 @@ from tvm_conv3dt.cli import options, output, progress, tables
 def command(
     device_name: str,
     workload_names: tuple[str, ...],
+    data_format: str | None,
+    dtype: str | None,
     logs: Path,
     schedules: Path,
     top: int,
@@ -47,7 +50,7 @@ def command(
     Example:
       tvm-conv3dt promote --workloads nnunet/up3 --top 5
     """
-    named = workload_set.resolve_all(workload_names)
+    named = workload_set.resolve_all(workload_names, data_format, dtype)
     device = options.resolve_device(device_name)
     from tvm_conv3dt.compiler.promote import promote
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 @click.command("tune", cls=options.WorkloadsCommand)
 @options.device
 @options.workloads
+@options.recast
 @click.option(
     "--trials",
     type=click.IntRange(min=1),
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 def command(
     device_name: str,
     workload_names: tuple[str, ...],
+    data_format: str | None,
+    dtype: str | None,
     trials: int,
     time_limit: float | None,
     logs: Path,
@@ -58,7 +61,7 @@ def command(
     Example:
       tvm-conv3dt tune --workloads nnunet/up3 nnunet/up5 --trials 128 --time-limit 600
     """
-    named = workload_set.resolve_all(workload_names)
+    named = workload_set.resolve_all(workload_names, data_format, dtype)
     device = options.resolve_device(device_name)
     from tvm_conv3dt.compiler.tuning import tune
 

@@ -41,11 +41,15 @@ def define_channels(layout: Layout, operands: Operands, name: str) -> Any:
     zero = tirx.const(0, workload.sum_dtype)
     packed = operands.packed
 
-    source: Any = operands.turned() if layout.turned else operands.element
+    source: Any = operands.turned(layout.margins) if layout.turned else operands.element
     padded = source
     if layout.padded:
         before, after = layout.halo
-        depth, height, width = workload.input_spatial
+        width = workload.input_spatial[2]
+        depth, height = (
+            size + sum(margin)
+            for size, margin in zip(workload.input_spatial, layout.margins, strict=False)
+        )
 
         def element(n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
             within = [w >= before] * (before > 0) + [w < width + before] * (after > 0)
@@ -74,7 +78,8 @@ def define_channels(layout: Layout, operands: Operands, name: str) -> Any:
             present += tap.present
         for axis, leaves, position in zip(axes, layout.leaves, positions, strict=False):
             present += inside(axis, position, leaves)
-        positions[2] += layout.halo[0]
+        before = (margin[0] for margin in (*layout.margins, layout.halo))
+        positions = [position + more for position, more in zip(positions, before, strict=True)]
         product = padded(n, *positions, ci) * packed[(cb, *tap_numbers, ci, v)]
         if present:
             product = tirx.if_then_else(tirx.all(*present), product, zero)

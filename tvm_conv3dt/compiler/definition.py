@@ -16,7 +16,7 @@ from tvm import ir, s_tir, te, tirx
 from tvm_conv3dt.compiler import channel_definition, dot_definition
 from tvm_conv3dt.compiler.arguments import element_aligned, replace_buffers
 from tvm_conv3dt.compiler.dot_layout import DotLayout
-from tvm_conv3dt.compiler.elements import index_of, narrow, stored_dtype
+from tvm_conv3dt.compiler.elements import array_shape, index_of, narrow, stored_dtype
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.operands import Operands
 from tvm_conv3dt.compiler.place import Place
@@ -97,7 +97,7 @@ def _store_in_order(function: tirx.PrimFunc, layout: AnyLayout) -> tirx.PrimFunc
     else:
         *arguments, last = function.params
         rows = None
-    y = tirx.decl_buffer(workload.output_shape, last.dtype, "y")
+    y = tirx.decl_buffer(array_shape(workload.output_shape), last.dtype, "y")
 
     def in_output(place: Place) -> tuple[Any, list[Any], list[Any]]:
         depth, height, _ = layout.axes

@@ -37,7 +37,7 @@ def define_dot(layout: DotLayout, operands: Operands, name: str) -> Any:
     width = axes[2]
     packed = operands.packed
 
-    source: Any = operands.turned() if layout.turned else operands.element
+    source: Any = operands.turned(layout.margins) if layout.turned else operands.element
 
     # The input with zeros around its rows: never stored, every use of it becomes a condition.
     before = max(0, -width.reads[0])
@@ -50,10 +50,14 @@ def define_dot(layout: DotLayout, operands: Operands, name: str) -> Any:
         value = source(n, d, h, w - before, c)
         return tirx.if_then_else(tirx.all(*within), value, zero) if within else value
 
-    depth, height, _ = workload.input_spatial
+    depth, height = (
+        size + sum(margin)
+        for size, margin in zip(workload.input_spatial, layout.margins, strict=False)
+    )
     shape = (workload.batch, depth, height, extent, workload.in_channels)
     read = te.compute(shape, element, "read")
 
+    margins = layout.margins
     jd, jh, jw = (
         te.reduce_axis((0, axis.taps), f"j{name}") for name, axis in zip("dhw", axes, strict=True)
     )
@@ -74,7 +78,8 @@ def define_dot(layout: DotLayout, operands: Operands, name: str) -> Any:
         d, h, w = (tap.input for tap in taps)
         channel = block_start(cb, lanes, workload.in_channels) + v
         product = (
-            read[n, d, h, w + before, channel] * packed[(*(tap.number for tap in taps), c, cb, v)]
+            read[n, d + margins[0][0], h + margins[1][0], w + before, channel]
+            * packed[(*(tap.number for tap in taps), c, cb, v)]
         )
         if present:
             product = tirx.if_then_else(tirx.all(*present), product, zero)

@@ -42,6 +42,7 @@ class DotLayout:
     formulation: ClassVar[str] = DOT
     padded: ClassVar[bool] = False
     folded: ClassVar[tuple[bool, bool, bool]] = (False, False, False)
+    halo: ClassVar[tuple[int, int]] = (0, 0)
 
     @classmethod
     def fits(cls, workload: Workload, lanes: int) -> bool:
@@ -63,6 +64,24 @@ class DotLayout:
     def turned(self) -> bool:
         """Whether the input is copied with its channels last: see `tvm_conv3dt.compiler.turning`."""
         return turns(self.workload, self.workload.in_channels)
+
+    @cached_property
+    def margins(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows of depth and height before and after those of the input that copies of turned rows have."""
+        if not self.turned:
+            return (0, 0), (0, 0)
+        depth, height = self.axes[0].halo, self.axes[1].halo
+        return depth, (height[0], height[1] + self.rows - self.axes[1].quotients)
+
+    @property
+    def copied(self) -> bool:
+        """Whether the kernel reads copies of the input's rows."""
+        return self.turned
+
+    @cached_property
+    def taps(self) -> tuple[int, ...]:
+        """Turns of the loop over taps, for each axis."""
+        return tuple(axis.taps for axis in self.axes)
 
     @cached_property
     def turned_back(self) -> bool:

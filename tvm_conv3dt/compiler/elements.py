@@ -10,13 +10,14 @@ Kernels compute with channels last. Where a workload has them first, rows are tu
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from tvm import tirx
 
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["index_of", "narrow", "stored_dtype", "turns", "widen"]
+__all__ = ["array_shape", "index_of", "narrow", "stored_dtype", "turns", "widen"]
 
 _STORED_BFLOAT16 = "uint16"
 _UPPER_HALF = 16
@@ -25,6 +26,12 @@ _UPPER_HALF = 16
 def stored_dtype(workload: Workload) -> str:
     """Return the dtype that arguments of a kernel are declared with."""
     return _STORED_BFLOAT16 if workload.dtype == "bfloat16" else workload.dtype
+
+
+def array_shape(sizes: tuple[int, ...]) -> list[Any]:
+    """Return the shape of an argument; of one of 2**31 elements or more in 64 bits, so that offsets into it are."""
+    index = "int32" if prod(sizes) < 2**31 else "int64"
+    return [tirx.const(size, index) for size in sizes]
 
 
 def index_of(workload: Workload, n: Any, d: Any, h: Any, w: Any, c: Any) -> list[Any]:

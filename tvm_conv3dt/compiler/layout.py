@@ -104,10 +104,7 @@ class Layout:
     @cached_property
     def leaves(self) -> tuple[tuple[bool, bool], tuple[bool, bool]]:
         """Whether taps lead before and after the input, for depth and height."""
-        depth, height = (
-            a.folded_halo if folded else a.halo
-            for a, folded in zip(self.axes[:2], self.folded[:2], strict=True)
-        )
+        depth, height = self._row_halo
         return (depth[0] > 0, depth[1] > 0), (height[0] > 0, height[1] > 0)
 
     @cached_property
@@ -119,6 +116,21 @@ class Layout:
     def turned_back(self) -> bool:
         """Whether the results have their channels last, and are turned into the output."""
         return turns(self.workload, self.workload.out_channels)
+
+    @cached_property
+    def margins(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows of depth and height before and after those of the input that copies of turned rows have."""
+        if not self.turned:
+            return (0, 0), (0, 0)
+        depth, height = self._row_halo
+        return depth, height
+
+    @cached_property
+    def _row_halo(self) -> tuple[tuple[int, int], ...]:
+        return tuple(
+            a.folded_halo if folded else a.halo
+            for a, folded in zip(self.axes[:2], self.folded[:2], strict=True)
+        )
 
     @cached_property
     def padded(self) -> bool:

@@ -17,7 +17,7 @@ from tvm_conv3dt.compiler.arguments import element_aligned
 from tvm_conv3dt.compiler.blocks import block_start
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.dot_layout import DotLayout
-from tvm_conv3dt.compiler.elements import stored_dtype, widen
+from tvm_conv3dt.compiler.elements import array_shape, stored_dtype, widen
 from tvm_conv3dt.compiler.layout import Layout
 
 __all__ = ["define_packing"]
@@ -34,7 +34,7 @@ def define_packing(layout: AnyLayout, symbol: str) -> tirx.PrimFunc:
         Name of the function.
     """
     workload = layout.workload
-    filters = te.placeholder(workload.filters, stored_dtype(workload), "filters")
+    filters = te.placeholder(array_shape(workload.filters), stored_dtype(workload), "filters")
 
     def element(*index: Any) -> Any:
         if isinstance(layout, DotLayout):

@@ -31,7 +31,7 @@ _CARRIED = (STREAM,)
 
 def lower_blocks(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """Apply this package's rewrites of a scheduled function, whose blocks are still there."""
-    return _carry_annotations(turn_tiles(skip_absent_taps(overlap_tiles(function))))
+    return _carry_annotations(skip_absent_taps(overlap_tiles(function)))
 
 
 def _carry_annotations(function: tirx.PrimFunc) -> tirx.PrimFunc:
@@ -62,6 +62,7 @@ def _pipeline() -> tuple[Any, Any, Any]:
             s_tir.transform.ConvertBlocksToOpaque(),
             s_tir.transform.CompactBufferAllocation(),
             s_tir.transform.LowerMatchBuffer(),
+            _pass(turn_tiles),
             s_tir.transform.StmtSimplify(),
             s_tir.transform.LowerOpaqueBlock(),
             tirx.transform.FlattenBuffer(),
@@ -105,13 +106,40 @@ def _wide_offsets(function: tirx.PrimFunc) -> tirx.PrimFunc:
 
 
 def _wide(index: Any) -> Any:
-    """Return an offset whose sums and products are 64-bit."""
-    if isinstance(index, tirx.Ramp):
-        return tirx.Ramp(_wide(index.base), tirx.const(int(index.stride), "int64"), index.lanes)
-    if tvm.DataType(index.ty.dtype).lanes > 1:
-        return index
+    """Return an offset whose sums and products are 64-bit; those of a vector that follow each other as a ramp."""
+    lanes = int(tvm.DataType(index.ty.dtype).lanes)
+    if lanes > 1:
+        ramp = _ramp(index)
+        return index if ramp is None else tirx.Ramp(*ramp, lanes)
     if isinstance(index, tirx.IntImm):
         return tirx.const(int(index), "int64")
     if isinstance(index, tirx.Add | tirx.Sub | tirx.Mul):
         return type(index)(_wide(index.a), _wide(index.b))
+    if isinstance(index, tirx.Cast) and index.value.ty.dtype == "int32":
+        return _wide(index.value)
     return tirx.Cast("int64", index)
+
+
+def _ramp(index: Any) -> tuple[Any, Any] | None:
+    """Return start and step of a vector of offsets, where it has them.
+
+    Into an array with 64-bit sizes TVM makes offsets of vectors that it casts, and no ramp any more.
+    """
+    zero = tirx.const(0, "int64")
+    if isinstance(index, tirx.Ramp):
+        return _wide(index.base), _wide(index.stride)
+    if isinstance(index, tirx.Broadcast):
+        return _wide(index.value), zero
+    if isinstance(index, tirx.Cast):
+        return _ramp(index.value)
+    if not isinstance(index, tirx.Add | tirx.Mul):
+        return None
+    left, right = _ramp(index.a), _ramp(index.b)
+    if left is None or right is None:
+        return None
+    (a, a_step), (b, b_step) = left, right
+    if isinstance(index, tirx.Add):
+        return a + b, a_step + b_step
+    if isinstance(index.b, tirx.Broadcast):
+        return a * b, a_step * b
+    return (a * b, b_step * a) if isinstance(index.a, tirx.Broadcast) else None

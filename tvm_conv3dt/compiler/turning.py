@@ -24,7 +24,10 @@ TURN = "conv3d_transpose.turn"
 
 
 def turn_tiles(function: tirx.PrimFunc) -> tirx.PrimFunc:
-    """Turn the tiles of all blocks of a scheduled function that are annotated with it."""
+    """Turn the tiles of a function's blocks that are annotated with it.
+
+    The function's blocks are opaque, and its buffers cut to size: of vectors TVM finds no bounds to cut by.
+    """
 
     def loop(outer: tirx.For) -> Any:
         inner = outer.body
@@ -33,7 +36,9 @@ def turn_tiles(function: tirx.PrimFunc) -> tirx.PrimFunc:
         realize = inner.body
         if TURN not in realize.block.annotations:
             return outer
-        return _turned(realize, (outer, inner))
+        body = _turned(realize.block.body, (outer, inner))
+        always = isinstance(realize.predicate, tirx.IntImm) and int(realize.predicate)
+        return body if always else tirx.IfThenElse(realize.predicate, body, None)
 
     return tvm_ffi.structural_map(function, (tirx.For, loop))
 
@@ -75,26 +80,17 @@ def _joined(vectors: list[Any], length: int) -> Any:
     return vectors[0] if len(vectors) == 1 else tirx.Shuffle(vectors, list(range(length)))
 
 
-def _turned(realize: s_tir.SBlockRealize, loops: tuple[tirx.For, tirx.For]) -> Any:
-    """Return a block that does at once what the two loops around one did."""
-    block = realize.block
-    sizes = {loop.loop_var: int(loop.extent) for loop in loops}
-    starts, extents = [], []
-    for value in realize.iter_values:
-        inner = [variable for variable in sizes if _uses(value, variable)]
-        starts.append(_at_zero(value, inner))
-        extents.append(sizes[inner[0]] if inner else 1)
-    variables = [each.var for each in block.iter_vars]
-    size_of = dict(zip(variables, extents, strict=True))
-
-    (store,) = _found(block.body, tirx.BufferStore)
-    load, *_ = _found(store.value, ir.TensorLoad)  # one, that rounding mentions more than once
+def _turned(body: Any, loops: tuple[tirx.For, tirx.For]) -> Any:
+    """Return what does at once what two loops around a copy do."""
+    if isinstance(body, tirx.IfThenElse):  # where depth or height end within a position's phases
+        return tirx.IfThenElse(body.condition, _turned(body.then_case, loops), None)
+    load, *_ = _found(body.value, ir.TensorLoad)  # one, that rounding mentions more than once
+    source, target = load.source, body.buffer
     across, along = (
-        load.indices[-1],
-        store.indices[-1],
-    )  # contiguous in the source; in the destination
-    lanes, count = size_of[across], size_of[along]
-
+        next(loop for loop in loops if _found(index, tirx.Var, loop.loop_var))
+        for index in (load.indices[-1], body.indices[-1])
+    )
+    lanes, count = int(across.extent), int(along.extent)
     statements: list[Any] = []
 
     def bind(value: Any) -> Any:
@@ -102,60 +98,36 @@ def _turned(realize: s_tir.SBlockRealize, loops: tuple[tirx.For, tirx.For]) -> A
         statements.append(tirx.Bind(variable, value))
         return variable
 
-    def vector(indices: Any, moved: Any, by: int, length: int) -> list[Any]:
-        *others, last = [index + by if index.same_as(moved) else index for index in indices]
-        return [
-            *others,
-            last if length == 1 else tirx.Ramp(last, tirx.const(1, last.ty.dtype), length),
-        ]
+    def vector(indices: Any, ramp: tirx.For, other: tirx.For, number: int) -> list[Any]:
+        """Return indices at the start of one loop, along which they make a vector, and at a number of the other."""
+        values = {ramp.loop_var: 0, other.loop_var: number}
+        *others, last = (_at(index, values) for index in indices)
+        length = int(ramp.extent)
+        step = tirx.const(1, last.ty.dtype)
+        return [*others, last if length == 1 else tirx.Ramp(last, step, length)]
 
-    source, target = load.source, store.buffer
-    loaded = [
-        bind(
-            widen(
-                tirx.BufferLoad(source, vector(load.indices, along, i, lanes)), source.dtype, lanes
-            )
-        )
-        for i in range(count)
-    ]
-    for i, each in enumerate(transposed(loaded, lanes, bind)):
-        value = narrow(each, target.dtype, count)
-        statements.append(tirx.BufferStore(target, value, vector(store.indices, across, i, count)))
-
-    def region(buffer: Any, indices: Any) -> Any:
-        return tirx.BufferRegion(
-            buffer, [ir.Range.from_min_extent(i, size_of.get(i, 1)) for i in indices]
-        )
-
-    body = tirx.SeqStmt(statements)
-    if isinstance(
-        block.body, tirx.IfThenElse
-    ):  # where depth or height end within a position's phases
-        body = tirx.IfThenElse(block.body.condition, body, None)
-    turned = s_tir.SBlock(
-        block.iter_vars,
-        [region(source, load.indices)],
-        [region(target, store.indices)],
-        block.name_hint,
-        body,
-    )
-    return s_tir.SBlockRealize(starts, realize.predicate, turned)
+    loaded = [tirx.BufferLoad(source, vector(load.indices, across, along, i)) for i in range(count)]
+    vectors = [bind(widen(each, source.dtype, lanes)) for each in loaded]
+    for i, each in enumerate(transposed(vectors, lanes, bind)):
+        indices = vector(body.indices, along, across, i)
+        statements.append(tirx.BufferStore(target, narrow(each, target.dtype, count), indices))
+    return tirx.SeqStmt(statements)
 
 
-def _found(part: Any, kind: Any) -> list[Any]:
+def _found(part: Any, kind: Any, wanted: Any = None) -> list[Any]:
     found: list[Any] = []
-    tvm_ffi.structural_walk(part, (kind, found.append))
+
+    def visit(each: Any) -> None:
+        if wanted is None or each.same_as(wanted):
+            found.append(each)
+
+    tvm_ffi.structural_walk(part, (kind, visit))
     return found
 
 
-def _uses(expression: Any, variable: Any) -> bool:
-    return any(each.same_as(variable) for each in _found(expression, tirx.Var))
-
-
-def _at_zero(expression: Any, variables: list[Any]) -> Any:
-    zero = tirx.const(0, "int32")
-
+def _at(expression: Any, values: dict[Any, int]) -> Any:
     def substitute(each: tirx.Var) -> Any:
-        return zero if any(each.same_as(variable) for variable in variables) else each
+        number = next((n for variable, n in values.items() if each.same_as(variable)), None)
+        return each if number is None else tirx.const(number, each.ty.dtype)
 
     return sym.Analyzer().simplify(tvm_ffi.structural_map(expression, [(tirx.Var, substitute)]))

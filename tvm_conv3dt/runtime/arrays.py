@@ -116,8 +116,7 @@ def check_output(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], x: A
 
 def tensor(array: Array) -> Any:
     """Return a C-contiguous array as a tensor of tvm-ffi, over the same memory; bfloat16 as uint16."""
-    if array.dtype.isbuiltin == 2:  # NumPy does not export it, and compiled code declares its bits
-        array = array.view(np.uint16)
+    array = memory.stored(array)
     # NumPy does not export a read-only array to consumers that cannot be told so. Compiled
     # code only reads its inputs, so the memory goes out under a writable name.
     return tvm_ffi.from_dlpack(array if array.flags.writeable else np.asarray(_Unlocked(array)))

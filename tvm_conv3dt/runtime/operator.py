@@ -213,7 +213,7 @@ class Operator:
     def _allocate_packed(self) -> npt.NDArray[Any]:
         shape = self._kernel.packed_shape
         try:
-            packed = memory.aligned_empty(shape, self._dtype)
+            packed = memory.aligned_empty(shape, np.dtype(self.workload.sum_dtype))
         except (MemoryError, ValueError, OverflowError) as error:
             rule = "no array of this shape can be allocated"
             raise FileFormatError(

@@ -68,6 +68,18 @@ def test_families_are_exact(name, host, inexact):
     assert inexact(SHAPES[name], host, some_points(SHAPES[name], host)) == []
 
 
+KINDS = [("NCDHW", "float32"), ("NDHWC", "float64"), ("NDHWC", "float16"), ("NCDHW", "bfloat16")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "name", ["one channel", "less than a vector", "33 channels, odd output", "folded"]
+)
+def test_families_are_exact_in_other_formats_and_types(name, kind, host, inexact):
+    workload = SHAPES[name].recast(*kind)
+    assert inexact(workload, host, some_points(workload, host)) == []
+
+
 @pytest.mark.parametrize(("out_channels", "vectors"), [(60, 2), (60, 5), (300, 3), (515, 5)])
 @pytest.mark.parametrize("order", channel_nest.ORDERS)
 def test_tiles_of_channels_that_overlap_are_exact(out_channels, vectors, order, host, inexact):
@@ -195,6 +207,25 @@ def test_tasks_take_no_more_rows_than_the_workspace_allows(built):
     for task_h in tasks:
         kernel = built(workload, device, Point("phases", "rows", 1, tile_w=8, task_h=task_h))
         assert kernel.workspace_bytes <= 1 << 20 or task_h == 1
+
+
+@pytest.mark.parametrize("order", channel_nest.ORDERS)
+def test_turned_rows_stay_within_the_workspace(order, built):
+    device = replace(V3, cores=4)
+    workload = Workload.make(
+        (1, 64, 8, 16, 16), (3, 3, 3, 64, 64), (1, 64, 16, 32, 32), 2, data_format="NCDHW"
+    )
+    layout = plain(workload, device)
+    points = [
+        point
+        for family in channel_nest.families(layout, device)
+        if family == Family(order, 1)
+        for point in channel_nest.points(layout, device, family)
+        if point.tile_w == 8
+    ]
+    assert (points == []) is (order == "filters")  # whose rows are the whole output
+    for point in points:
+        assert built(workload, device, point).workspace_bytes <= 1 << 20
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 tvm = pytest.importorskip("tvm")
 
 from tvm_conv3dt import device as catalogue
-from tvm_conv3dt.compiler.dot_layout import DotLayout
-from tvm_conv3dt.compiler.spaces import dot_nest
+from tvm_conv3dt.compiler.dot_layout import DOT, DotLayout
+from tvm_conv3dt.compiler.spaces import dot_nest, llvm
 from tvm_conv3dt.compiler.spaces.point import Family, Point
 from tvm_conv3dt.reference import random_data, reference
 from tvm_conv3dt.spec import ACTIVATIONS, Workload
@@ -33,9 +33,9 @@ def make(width=9, kernel=3, stride=2, channels=(16, 1), tail=0, size=(2, 3), **m
 
 def families(workload, device):
     """One point of each family, with the largest tasks."""
-    layout = DotLayout(workload, device.vector_bits // 32)
+    layout = llvm.layout_of(workload, device, DOT)
     for family in dot_nest.families(layout, device):
-        yield list(dot_nest.points(layout, family))[-1]
+        yield list(dot_nest.points(layout, device, family))[-1]
 
 
 def of_each_order(workload, device):
@@ -78,6 +78,16 @@ def test_every_order_is_exact(name, host, inexact):
     assert inexact(workload, device, of_each_order(workload, device)) == []
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [("NCDHW", "float32"), ("NDHWC", "float64"), ("NDHWC", "float16"), ("NCDHW", "bfloat16")],
+)
+@pytest.mark.parametrize("channels", [(17, 1), (35, 3)])
+def test_every_order_is_exact_in_other_formats_and_types(channels, kind, host, inexact):
+    workload = make(channels=channels, tail=1).recast(*kind)
+    assert inexact(workload, host, of_each_order(workload, host)) == []
+
+
 @pytest.mark.parametrize("bits", [128, 256, 512])
 def test_every_family_is_exact(bits, host, inexact):
     workload = make(width=16, channels=(17, 1), size=(1, 4))
@@ -88,7 +98,7 @@ def test_every_family_is_exact(bits, host, inexact):
 def test_every_task_is_exact(host, inexact):
     workload = make(width=5, size=(3, 7))
     device = replace(host, vector_bits=256)
-    tasks = dot_nest.task_h_candidates(DotLayout(workload, 8))
+    tasks = dot_nest.task_h_candidates(DotLayout(workload, 8), device)
     assert tasks == [1, 2, 4, 8]
     points = [Point("dot", order, 1, task_h=t) for order in ("rows", "columns-deep") for t in tasks]
     assert inexact(workload, device, points) == []
@@ -121,7 +131,7 @@ def test_there_is_a_family_of_each_order():
 
 def test_points_are_the_tasks_of_a_family():
     layout = DotLayout(make(size=(2, 4)), 8)
-    found = list(dot_nest.points(layout, Family("columns", 1)))
+    found = list(dot_nest.points(layout, V3, Family("columns", 1)))
     assert found == [Point("dot", "columns", 1, task_h=t) for t in (1, 2, 4)]
 
 
@@ -130,7 +140,7 @@ def test_points_are_the_tasks_of_a_family():
     [(1, [1]), (2, [1, 2]), (3, [1, 3]), (5, [1, 2, 4, 8]), (24, [1, 2, 3, 4, 6, 8, 12, 24])],
 )
 def test_tasks_divide_the_rows(height, tasks):
-    assert dot_nest.task_h_candidates(DotLayout(make(size=(2, height)), 8)) == tasks
+    assert dot_nest.task_h_candidates(DotLayout(make(size=(2, height)), 8), V3) == tasks
 
 
 def test_input_is_read_where_it_lies(host, built):

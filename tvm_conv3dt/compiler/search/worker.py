@@ -26,14 +26,15 @@ from tvm_conv3dt.compiler.schedule import apply_trace
 from tvm_conv3dt.compiler.search.measurer import READY, Candidate, Failure, Request, Timed
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import CompileError, SignatureError
-from tvm_conv3dt.memory import aligned_copy, aligned_empty
+from tvm_conv3dt.memory import aligned_copy, aligned_empty, stored
 from tvm_conv3dt.reference import integer_data, reference
 from tvm_conv3dt.spec import Workload
 from tvm_conv3dt.threads import pool_arguments
 
 __all__ = ["main", "measure"]
 
-# Activations that are not exact in float32 are compared within this, relative and absolute.
+# Activations that are not exact are compared within this, relative and absolute: a step of the half types, or two.
+_TOLERANCES = {"float16": 2.0**-9, "bfloat16": 2.0**-6}
 _TOLERANCE = 1e-5
 
 
@@ -66,7 +67,7 @@ def _data(workload: Workload) -> _Data:
 
 def _tensor(array: np.ndarray[Any, Any]) -> Any:
     """Pass on memory that is allocated as the runtime does it: TVM's own has small pages."""
-    return tvm.runtime.from_dlpack(array)
+    return tvm.runtime.from_dlpack(stored(array))
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def _prepared(layout: AnyLayout, device: Device, trace: str) -> _Ready:
     apply_trace(sch, json.loads(trace), workload)
     built = kernel.compile_kernel(layout, device, sch)
     data = _data(workload)
-    packed = _tensor(aligned_empty(built.packed_shape, workload.numpy_dtype))
+    packed = _tensor(aligned_empty(built.packed_shape, np.dtype(workload.sum_dtype)))
     built.pack(data.filters, packed)
     return _Ready(built, data, (data.x, packed, *data.bias, _tensor(data.result)))
 
@@ -139,13 +140,16 @@ def _verified(ready: _Ready) -> tuple[float, Failure | None]:
     data = ready.data
     data.result[...] = np.nan
     first = ready.seconds()
-    if ready.built.workload.activation in EXPENSIVE:
-        equal = np.allclose(data.result, data.expected, rtol=_TOLERANCE, atol=_TOLERANCE)
+    workload = ready.built.workload
+    if workload.activation in EXPENSIVE:
+        tolerance = _TOLERANCES.get(workload.dtype, _TOLERANCE)
+        found, expected = (each.astype(np.float64) for each in (data.result, data.expected))
+        equal = np.isclose(found, expected, rtol=tolerance, atol=tolerance)
     else:
-        equal = np.array_equal(data.result, data.expected)
-    if equal:
+        equal = data.result == data.expected
+    if equal.all():
         return first, None
-    wrong = np.count_nonzero(~np.isclose(data.result, data.expected, rtol=_TOLERANCE))
+    wrong = np.count_nonzero(~equal)
     message = f"{int(wrong)} of {data.result.size} results differ from the reference"
     return first, Failure("wrong", message)
 

@@ -42,6 +42,7 @@ from tvm_conv3dt.compiler.spaces.point import (
     stream_candidates,
 )
 from tvm_conv3dt.compiler.spaces.row_copies import copy_input, turn_back
+from tvm_conv3dt.compiler.spaces.workspace import fits
 from tvm_conv3dt.compiler.streaming import STREAM
 from tvm_conv3dt.device import Device
 
@@ -57,17 +58,13 @@ __all__ = [
 
 ORDERS = ("rows", "panels", "filters")
 
-# What a kernel may take beside its arguments: so many bytes, or this share of the output where that is more.
-_WORKSPACE_BYTES = 1 << 20
-_WORKSPACE_SHARE = 0.05
-
 
 def families(layout: Layout, device: Device) -> Iterator[Family]:
     """Yield the structural choices: one design space each."""
     # "filters" fuses the phases, where the remainders of a dilation are simplified wrongly: see `tvm_conv3dt.compiler.taps`.
     dilated = any(axis.dilation > 1 for axis in layout.axes)
     whole = (layout.axes[0].quotients, layout.axes[1].quotients)
-    small = not dilated and _fits(
+    small = not dilated and fits(
         layout, whole, phases=prod(axis.phases for axis in layout.axes[:2])
     )
     _, height, width = (axis.quotients for axis in layout.axes)
@@ -116,29 +113,7 @@ def task_h_candidates(layout: Layout, device: Device, rows: int) -> list[int]:
         # A task copies the input rows of its own tiles. Its first must be a whole one: it would start early and
         # read rows of the task before.
         candidates = [t for t in candidates if ((tiles - 1) // t * t + 1) * rows <= height]
-    return [t for t in candidates if t == 1 or _fits(layout, (1, t * rows), copies=device.cores)]
-
-
-def _fits(layout: Layout, tile: tuple[int, int], phases: int = 1, copies: int = 1) -> bool:
-    """Whether copies are small of the rows that tasks of `tile` positions of depth and height read, and of their results.
-
-    `phases` of depth and height are in a task, where they are not folded.
-    """
-    workload, axes = layout.workload, layout.axes
-    size = 0
-    if layout.copied:
-        size = workload.in_channels * (axes[2].input + sum(layout.halo))
-        for axis, taps, positions in zip(axes, layout.taps, tile, strict=False):
-            # Positions less one, and from the first to the last input that one position reads.
-            size *= min(axis.input, positions + taps * axis.input_step)
-    if layout.turned_back:
-        folded = prod(
-            a.phases for a, folds in zip(axes[:2], layout.folded[:2], strict=True) if folds
-        )
-        size += prod(tile) * max(phases, folded) * axes[2].output * workload.out_channels
-    output = prod(workload.output_shape) * workload.itemsize
-    most = max(_WORKSPACE_BYTES, _WORKSPACE_SHARE * output)
-    return copies * size * layout.itemsize <= most
+    return [t for t in candidates if t == 1 or fits(layout, (1, t * rows), copies=device.cores)]
 
 
 def stores_vectors(layout: Layout) -> bool:
@@ -203,8 +178,7 @@ def apply(
     _register_tile(sch, *_tile_of(sch.get_loops(initial)))
 
     if layout.turned_back:
-        at = {"rows": qh_outer, "panels": rh, "filters": None}[order]
-        turn_back(sch, layout, at)
+        turn_back(sch, layout, None if order == "filters" else rd)
     copy_input(sch, layout, None if order == "filters" else task)
 
 

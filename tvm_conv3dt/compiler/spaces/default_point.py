@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from math import ceil, prod
 
+from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.dot_layout import DotLayout
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.spaces.channel_nest import stores_vectors
@@ -27,6 +28,7 @@ _TILE_CYCLES = 16  # start, bias, activation and store of one tile, less what it
 _TAP_CYCLES = 4  # one turn of the loops over taps
 _TASK_CYCLES = 200
 _TURN_CYCLES = 8  # of a vector: loaded, through some shuffles, and stored
+_RUN_CYCLES = 400  # of the rows of one channel that are together where channels come first: far from all others
 _L2_BYTES_PER_CYCLE = 24
 _L3_BYTES_PER_CYCLE = 9
 _MEMORY_BYTES_PER_CYCLE = 4
@@ -96,7 +98,12 @@ def _dot_estimate(layout: DotLayout, device: Device, point: Point) -> float:
     tasks_h = ceil(height.quotients / point.task_h)
     rows_of_task = min(point.task_h, height.quotients) * (depth.quotients if deep else 1)
     tasks = workload.batch * tasks_h * (1 if deep else depth.quotients)
-    return float((row * rows_of_task + _TASK_CYCLES) * ceil(tasks / device.cores))
+    task = row * rows_of_task + _TASK_CYCLES
+    # Where rows are turned no order is a deep one.
+    task += _copying(layout, (point.task_h + height.taps) * depth.taps * width.input, depth.taps)
+    written = point.task_h * depth.phases * height.phases
+    task += _turning_back(layout, written * width.output, written)
+    return float(task * ceil(tasks / device.cores))
 
 
 def _channel_estimate(layout: Layout, device: Device, point: Point) -> float:
@@ -135,28 +142,34 @@ def _channel_estimate(layout: Layout, device: Device, point: Point) -> float:
     if point.order == "filters":
         tasks = phases * tiles_c
         total = cycles * rows / tasks * ceil(tasks / device.cores)
-        total += (_copying(layout, prod(workload.input_spatial)) + _TASK_CYCLES) / device.cores
-        return total + _turning_back(layout, prod(workload.output_spatial)) / device.cores
+        total += (_copying(layout, prod(workload.input_spatial), 0) + _TASK_CYCLES) / device.cores
+        return total + _turning_back(layout, prod(workload.output_spatial), 0) / device.cores
     tasks = workload.batch * depth.quotients * ceil(tiles_h / point.task_h)
     task = cycles * min(point.task_h, tiles_h) + _TASK_CYCLES
-    read_rows = (point.task_h * point.tile_h + layout.taps[1]) * (1 + layout.taps[0])
-    task += _copying(layout, read_rows * (width.quotients + 2))
+    planes = 1 + layout.taps[0]
+    read_rows = (point.task_h * point.tile_h + layout.taps[1]) * planes
+    task += _copying(layout, read_rows * (width.quotients + 2), planes)
     written_rows = point.task_h * point.tile_h * depth.phases * height.phases
-    task += _turning_back(layout, written_rows * width.output)
+    task += _turning_back(layout, written_rows * width.output, depth.phases)
     return float(task * ceil(tasks / device.cores)) + _write(workload, device, point)
 
 
-def _copying(layout: Layout, positions: int) -> float:
-    """Cycles for copying so many positions of the input."""
-    vectors = positions * layout.workload.in_channels / layout.lanes
-    return vectors * (layout.padded + _TURN_CYCLES * layout.turned)
+def _copying(layout: AnyLayout, positions: int, planes: int) -> float:
+    """Cycles for copying so many positions of the input, in so many planes."""
+    channels = layout.workload.in_channels
+    turning = _turning(layout, positions, planes, channels) if layout.turned else 0
+    return positions * channels / layout.lanes * layout.padded + turning
 
 
-def _turning_back(layout: Layout, positions: int) -> float:
-    """Cycles for turning so many positions of the results."""
-    return (
-        positions * layout.workload.out_channels / layout.lanes * _TURN_CYCLES * layout.turned_back
-    )
+def _turning_back(layout: AnyLayout, positions: int, planes: int) -> float:
+    """Cycles for turning so many positions of the results, in so many planes."""
+    if not layout.turned_back:
+        return 0.0
+    return _turning(layout, positions, planes, layout.workload.out_channels)
+
+
+def _turning(layout: AnyLayout, positions: int, planes: int, channels: int) -> float:
+    return positions * channels / layout.lanes * _TURN_CYCLES + planes * channels * _RUN_CYCLES
 
 
 def _write(workload: Workload, device: Device, point: Point) -> float:

@@ -30,6 +30,7 @@ from tvm_conv3dt.compiler.spaces.point import (
     mark,
 )
 from tvm_conv3dt.compiler.spaces.row_copies import copy_input, turn_back
+from tvm_conv3dt.compiler.spaces.workspace import fits
 from tvm_conv3dt.device import Device
 
 __all__ = ["ORDERS", "apply", "families", "points", "task_h_candidates"]
@@ -50,19 +51,22 @@ def families(layout: DotLayout, device: Device) -> Iterator[Family]:
                 yield Family(order, vectors)
 
 
-def points(layout: DotLayout, family: Family) -> Iterator[Point]:
+def points(layout: DotLayout, device: Device, family: Family) -> Iterator[Point]:
     """Yield the points of a family."""
-    for task_h in task_h_candidates(layout):
+    for task_h in task_h_candidates(layout, device):
         yield Point(layout.formulation, family.order, family.vectors, task_h=task_h)
 
 
-def task_h_candidates(layout: DotLayout) -> list[int]:
-    """Return the numbers of rows that a task may take."""
+def task_h_candidates(layout: DotLayout, device: Device) -> list[int]:
+    """Return the numbers of rows that a task may take, with a workspace that stays within bounds."""
     # A task that is cut short would make blocks conditional, and no match for an intrinsic.
-    return [t for t in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32) if layout.rows % t == 0]
+    candidates = [t for t in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32) if layout.rows % t == 0]
+    return [t for t in candidates if t == 1 or fits(layout, (1, t), copies=device.cores)]
 
 
-def apply(sch: s_tir.Schedule, layout: DotLayout, family: Family, choose: Choose) -> None:
+def apply(
+    sch: s_tir.Schedule, layout: DotLayout, device: Device, family: Family, choose: Choose
+) -> None:
     """Schedule an operator in place; as `tvm_conv3dt.compiler.spaces.llvm.apply`."""
     decide = decider(sch, choose)
     order, vectors, _ = family
@@ -75,7 +79,7 @@ def apply(sch: s_tir.Schedule, layout: DotLayout, family: Family, choose: Choose
     decide("tile_w", [1])
     # Stores that pass by the caches wait for the buffers that this nest's loads need: slower wherever measured.
     decide("stream", [0])
-    task_h = decide("task_h", task_h_candidates(layout))
+    task_h = decide("task_h", task_h_candidates(layout, device))
     task, qh = sch.split(qh, [None, task_h])
     f_outer, f_inner = sch.split(f, [None, tile])
     middle = [f_outer, qh, rd, rh] if order.startswith("columns") else [rd, rh, qh, f_outer]

@@ -64,7 +64,7 @@ def points(workload: Workload, device: Device) -> Iterator[Point]:
         layout = layout_of(workload, device, formulation)
         for family in families(layout, device):
             if isinstance(layout, DotLayout):
-                yield from dot_nest.points(layout, family)
+                yield from dot_nest.points(layout, device, family)
             else:
                 yield from channel_nest.points(layout, device, family)
 
@@ -87,6 +87,6 @@ def apply(
         a point's own method, or a search's.
     """
     if isinstance(layout, DotLayout):
-        dot_nest.apply(sch, layout, family, choose)
+        dot_nest.apply(sch, layout, device, family, choose)
     else:
         channel_nest.apply(sch, layout, device, family, choose)

@@ -31,9 +31,9 @@ def copy_input(sch: s_tir.Schedule, layout: AnyLayout, task: Any) -> None:
     for consumer, name in zip([None, *names], names, strict=False):
         block = sch.get_sblock(name)
         if consumer is not None:
-            # A row that is turned and padded is so while it is near.
-            row = sch.get_loops(sch.get_sblock(consumer))[-3]
-            sch.compute_at(block, row, preserve_unit_loops=True)
+            # A row that is turned, or a plane of the task's rows, is padded while it is near.
+            loops = sch.get_loops(sch.get_sblock(consumer))
+            sch.compute_at(block, loops[-3 if task is None else -4], preserve_unit_loops=True)
         elif task is None:
             sch.parallel(sch.fuse(*sch.get_loops(block)[:-2]))
         else:
@@ -44,7 +44,8 @@ def copy_input(sch: s_tir.Schedule, layout: AnyLayout, task: Any) -> None:
     if layout.turned:
         workload = layout.workload
         extents = workload.input_spatial[2], workload.in_channels
-        _turn(sch, sch.get_sblock("turned"), extents, layout.lanes)
+        whole = task is None and not layout.padded  # its rows are fused
+        _turn(sch, sch.get_sblock("turned"), extents, layout.lanes, rows=0 if whole else 1)
 
 
 def turn_back(sch: s_tir.Schedule, layout: AnyLayout, at: Any) -> None:
@@ -65,18 +66,25 @@ def turn_back(sch: s_tir.Schedule, layout: AnyLayout, at: Any) -> None:
     else:
         sch.reverse_compute_at(y, at, preserve_unit_loops=True)
     workload = layout.workload
-    _turn(sch, y, (workload.output_spatial[2], workload.out_channels), layout.lanes)
+    extents = workload.output_spatial[2], workload.out_channels
+    # A position's phases are two loops.
+    _turn(sch, y, extents, layout.lanes, rows=0 if at is None else 2)
 
 
-def _turn(sch: s_tir.Schedule, block: Any, extents: tuple[int, int], lanes: int) -> None:
-    """Let a block whose last loops are width and channels, of these extents, turn tiles of at most `lanes`."""
-    loops = sch.get_loops(block)[-2:]
+def _turn(sch: s_tir.Schedule, block: Any, extents: tuple[int, int], lanes: int, rows: int) -> None:
+    """Let a block turn tiles.
+
+    Its last loops are `rows` loops over rows, width and channels, the latter of the given extents; a tile has at
+    most `lanes` of each.
+    """
+    loops = sch.get_loops(block)
     (w_outer, w_inner), (c_outer, c_inner) = (
         # Powers of two; tiles that would stick out overlap with those before (`tvm_conv3dt.compiler.overlap`).
         sch.split(loop, [None, min(lanes, 1 << (_extent(sch, loop, extent).bit_length() - 1))])
-        for loop, extent in zip(loops, extents, strict=True)
+        for loop, extent in zip(loops[-2:], extents, strict=True)
     )
-    sch.reorder(w_outer, c_outer, w_inner, c_inner)
+    # Rows inside of channels: those of one channel follow each other in memory, channels are far apart.
+    sch.reorder(c_outer, *loops[-2 - rows : -2], w_outer, w_inner, c_inner)
     sch.unroll(w_inner)
     sch.unroll(c_inner)
     sch.annotate(block, TURN, 1)
