@@ -6,7 +6,7 @@ They are checked in TensorFlow's order: channels of the output, channels of the 
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from tvm_conv3dt.arguments import LARGEST, refuse
 from tvm_conv3dt.errors import WorkloadError, describe
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from tvm_conv3dt.phases import Axis
     from tvm_conv3dt.spec import Workload
 
-__all__ = ["allows", "check"]
+__all__ = ["check", "named", "pad_before"]
+
+Padding: TypeAlias = "str | tuple[int, int, int]"
 
 _AXIS_NAMES = ("depth", "height", "width")
 
@@ -39,10 +41,20 @@ def check(workload: Workload) -> None:
     _check_volume(workload)
 
 
-def allows(padding: str | tuple[int, int, int], axis: Axis) -> bool:
-    """Whether the sizes of an axis go together under a padding, which `axis.pad` is of already."""
-    least, most = _outputs(padding, axis)
-    return least <= axis.output <= most
+def pad_before(name: str, axis: Axis) -> int:
+    """Return how many positions ``"SAME"`` or ``"VALID"`` cuts off before an axis of these sizes."""
+    # What the output lacks of the full extent; the odd one is cut off at the end.
+    return max(0, _extent(axis) - axis.output) // 2 if name == "SAME" else 0
+
+
+def named(padding: Padding, axes: tuple[Axis, ...]) -> Padding:
+    """Return a padding, which is that of the axes, by the name that means the same, if there is one."""
+    if isinstance(padding, str):
+        return padding
+    for name in ("VALID", "SAME"):
+        if all(axis.pad == pad_before(name, axis) and _allows(name, axis) for axis in axes):
+            return name
+    return padding
 
 
 def _check_channels_and_batch(workload: Workload) -> None:
@@ -73,7 +85,7 @@ def _check_axes(workload: Workload) -> None:
             f"output_shape={list(workload.output_shape)} ({name}: kernel {axis.kernel}, "
             f"stride {axis.stride}, dilation {axis.dilation}, {padding})"
         )
-        if not allows(workload.padding, axis):
+        if not _allows(workload.padding, axis):
             rule, mend = _misfit(workload.padding, axis)
             raise WorkloadError(describe("make", "workload", given, rule, mend))
         reach = max(_extent(axis), axis.output + axis.pad)
@@ -88,7 +100,12 @@ def _check_axes(workload: Workload) -> None:
             )
 
 
-def _misfit(padding: str | tuple[int, int, int], axis: Axis) -> tuple[str, str]:
+def _allows(padding: Padding, axis: Axis) -> bool:
+    least, most = _outputs(padding, axis)
+    return least <= axis.output <= most
+
+
+def _misfit(padding: Padding, axis: Axis) -> tuple[str, str]:
     """Return the rule that an axis breaks, and what mends it."""
     least, most = _outputs(padding, axis)
     mend = f"an input of {axis.input} allows outputs from {least} to {most}"
@@ -110,7 +127,7 @@ def _misfit(padding: str | tuple[int, int, int], axis: Axis) -> tuple[str, str]:
     return rule, mend
 
 
-def _outputs(padding: str | tuple[int, int, int], axis: Axis) -> tuple[int, int]:
+def _outputs(padding: Padding, axis: Axis) -> tuple[int, int]:
     """Return the least and the most output that an axis allows."""
     if padding == "VALID":
         return _extent(axis), _extent(axis) + axis.stride - 1

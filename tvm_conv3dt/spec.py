@@ -7,7 +7,7 @@ Python's own, so no input overflows, and nothing here allocates what the shapes 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from math import prod
 from typing import Any
 
@@ -291,27 +291,12 @@ class Workload:
         depth, height, width = shape[first : first + 3]
         return depth, height, width
 
-    def _axis(self, index: int, padding: str | tuple[int, int, int] | None = None) -> Axis:
-        size, output = self.input_spatial[index], self.output_spatial[index]
-        kernel, stride = self.kernel[index], self.strides[index]
-        dilation = self.dilations[index]
-        padding = self.padding if padding is None else padding
-        pad = 0
-        if padding == "SAME":
-            # What the output lacks of the full extent; the odd one is cut off at the end.
-            pad = max(0, (size - 1) * stride + (kernel - 1) * dilation + 1 - output) // 2
-        elif not isinstance(padding, str):
-            pad = padding[index]
-        return Axis(size, output, kernel, stride, dilation, pad)
-
-    def _named(self, padding: str | tuple[int, int, int]) -> str | tuple[int, int, int]:
-        """Return an explicit padding by the name that means the same for these sizes, if there is one."""
-        for name in ("VALID", "SAME"):
-            axes = [self._axis(index, name) for index in range(3)]
-            pads = tuple(axis.pad for axis in axes)
-            if pads == padding and all(size_rules.allows(name, axis) for axis in axes):
-                return name
-        return padding
+    def _axis(self, index: int) -> Axis:
+        sizes = self.input_spatial[index], self.output_spatial[index], self.kernel[index]
+        axis = Axis(*sizes, self.strides[index], self.dilations[index], 0)
+        if isinstance(self.padding, str):
+            return replace(axis, pad=size_rules.pad_before(self.padding, axis))
+        return replace(axis, pad=self.padding[index])
 
     def _normalise(self) -> None:
         def hold(name: str, value: object) -> None:
@@ -324,7 +309,7 @@ class Workload:
             hold(name, arguments.sizes(name, getattr(self, name)))
         for name in ("strides", "dilations"):
             hold(name, arguments.per_axis(name, getattr(self, name), self.data_format))
-        hold("padding", self._named(self.padding))
+        hold("padding", size_rules.named(self.padding, self.axes))
         hold("bias", arguments.flag("bias", self.bias))
         if self.activation is not None:
             hold("activation", arguments.choice("activation", self.activation, ACTIVATIONS))
