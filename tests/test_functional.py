@@ -126,6 +126,22 @@ REFUSED = {
         "its batch is 2 and must be 1",
     ),
     "another padding": ({"padding": "FULL"}, WorkloadError, "it must be one of SAME, VALID"),
+    "padding of every axis": (
+        {"padding": [[0, 0], [0, 0], [1, 1], [1, 1], [0, 0]]},
+        WorkloadError,
+        "its length is 5 and must be 3",
+    ),
+    "negative padding": ({"padding": [0, -1, 0]}, WorkloadError, "entry 1 must be at least 0"),
+    "padding of one number": (
+        {"padding": 1},
+        ArgumentTypeError,
+        "it must be one of SAME, VALID, or three integers",
+    ),
+    "padding that leaves too little": (
+        {"padding": [1, 0, 0], "output_shape": [1, 5, 6, 8, 5]},
+        WorkloadError,
+        "an input of 2 allows outputs from 1 to 4",
+    ),
     "another format": ({"data_format": "NHWC"}, WorkloadError, "one of NDHWC, NCDHW"),
     "different dtypes": (
         {"filters": FILTERS.astype(np.float64)},
@@ -248,7 +264,7 @@ def test_list_is_of_the_dtype_of_the_arrays_beside_it(monkeypatch):
     def reached(workload):
         raise Reached(workload.dtype)
 
-    monkeypatch.setattr(importlib.import_module("tvm_conv3dt.functional"), "_bundle", reached)
+    monkeypatch.setattr(importlib.import_module("tvm_conv3dt.functional"), "bundle_for", reached)
     for names in (["filters"], ["input"], ["bias"], ["filters", "bias"]):
         given = {"input": X, "filters": FILTERS, "bias": np.ones(5)}
         given = {name: np.asarray(value, np.float64) for name, value in given.items()}
@@ -332,6 +348,20 @@ def test_tensorflow_gives_tensorflow():
 @pytest.mark.parametrize("strides", [2, [2], [2, 2, 2], [1, 2, 2, 2, 1], np.array([2, 2, 2])])
 def test_strides_are_written_in_any_way(strides):
     assert np.array_equal(legal(strides=strides), legal())
+
+
+@pytest.mark.parametrize("padding", [(1, 1, 1), [2, 0, 1], np.array([2, 5, 7])])
+def test_padding_may_be_explicit(padding):
+    output = [1, 2, 2, 1, 5]
+    workload = Workload.make(WORKLOAD.input, WORKLOAD.filters, output, 2, padding)
+    x, filters, _ = integer_data(workload, seed=0)
+    found = legal(input=x, filters=filters, output_shape=output, padding=padding)
+    assert np.array_equal(found, reference(workload, x, filters))
+
+
+def test_padding_in_numbers_is_the_workload_that_its_name_is():
+    assert Workload.make(WORKLOAD.input, WORKLOAD.filters, OUT, 2, (0, 0, 0)).padding == "VALID"
+    assert np.array_equal(legal(padding=(0, 0, 0)), legal())
 
 
 def test_name_changes_nothing():

@@ -1,4 +1,4 @@
-"""Which part of the package may import which: core <- runtime, compiler, measure <- cli."""
+"""Which part of the package may import which: core <- runtime <- forms, core <- compiler, measure <- cli."""
 
 import ast
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 import tvm_conv3dt
 
 PACKAGE = Path(tvm_conv3dt.__file__).parent
-PARTS = ("runtime", "compiler", "measure", "cli")
+PARTS = ("runtime", "compiler", "measure", "forms", "cli")
 
 # What each part may import of the others; core is every module at the top level.
 ALLOWED = {
@@ -19,6 +19,7 @@ ALLOWED = {
     "runtime": {"core", "runtime"},
     "compiler": {"core", "compiler"},
     "measure": {"core", "measure"},
+    "forms": {"core", "runtime", "forms"},
     "cli": {"core", "runtime", "compiler", "measure", "cli"},
 }
 
@@ -62,7 +63,7 @@ def test_part_imports_only_what_it_may(part):
 TVM_AS_A_PEER = {PACKAGE / "measure" / "peers" / name for name in ("tvm.py", "tvm_search.py")}
 
 
-@pytest.mark.parametrize("part", ["core", "runtime", "measure"])
+@pytest.mark.parametrize("part", ["core", "runtime", "measure", "forms"])
 def test_only_the_compiler_and_the_command_line_import_tvm(part):
     for path in sources(part):
         for module in imported_modules(path):
@@ -80,7 +81,7 @@ def test_nothing_but_itself_imports_tvm_as_a_peer(part):
                 assert not any(f"{module}.".startswith(f"{name}.") for name in names), path.name
 
 
-@pytest.mark.parametrize("part", ["core", "runtime", "compiler", "cli"])
+@pytest.mark.parametrize("part", ["core", "runtime", "compiler", "forms", "cli"])
 def test_no_framework_is_imported_to_take_its_tensors(part):
     for path in sources(part):
         for module in imported_modules(path):
@@ -104,7 +105,14 @@ def test_runtime_needs_nothing_that_an_edge_device_lacks(statement):
 
 
 def test_importing_the_package_is_light():
-    assert not loaded_by("import tvm_conv3dt") & {*NOT_ON_THE_EDGE, "numpy", "tvm_ffi", "json"}
+    heavy = {*NOT_ON_THE_EDGE, "numpy", "tvm_ffi", "json", "torch", "onnx"}
+    assert not loaded_by("import tvm_conv3dt") & heavy
+
+
+def test_forms_need_no_framework():
+    # tvm-ffi imports PyTorch where it is installed.
+    more = loaded_by("import tvm_conv3dt.forms") - loaded_by("import tvm_ffi, numpy")
+    assert not more & {*NOT_ON_THE_EDGE, "torch", "onnx", "tensorflow"}
 
 
 def test_command_line_starts_without_the_compiler():

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -212,6 +213,24 @@ def test_illegal_workload_is_refused(damaged):
         values["layers"][0]["workload"]["strides"] = [0, 2, 2]
 
     with pytest.raises(FileFormatError, match=r"layers\[0\]\.workload=.*strides"):
+        damaged(change)
+
+
+def test_explicit_padding_goes_there_and_back(tmp_path):
+    workload = replace(WORKLOAD, output_shape=(1, 3, 4, 4, 4), padding=(1, 0, 0))
+    layers = tuple(replace(each, workload=workload) for each in MANIFEST.layers)
+    manifest = replace(MANIFEST, layers=layers)
+    manifest.write(tmp_path)
+    assert Manifest.read(tmp_path) == manifest
+    assert manifest.to_dict()["layers"][0]["workload"]["padding"] == [1, 0, 0]
+
+
+@pytest.mark.parametrize("padding", [[1, 0], [1, 0, -1], [1, 0, None], [0.0, 0, 0], 1, {}])
+def test_padding_that_is_none_is_refused(damaged, padding):
+    def change(values):
+        values["layers"][0]["workload"]["padding"] = padding
+
+    with pytest.raises(FileFormatError, match=r"layers\[0\]\.workload=.* with padding="):
         damaged(change)
 
 

@@ -8,7 +8,7 @@ from tvm_conv3dt.phases import Axis
 
 
 def legal_axes() -> list[Axis]:
-    """Every small axis by TensorFlow's size rules, VALID and SAME."""
+    """Every small axis by TensorFlow's size rules, VALID and SAME, and smaller ones with explicit padding."""
     axes = []
     for size, kernel, stride, dilation in itertools.product(
         (1, 2, 5), range(1, 6), range(1, 5), range(1, 5)
@@ -19,6 +19,11 @@ def legal_axes() -> list[Axis]:
         for output in range((size - 1) * stride + 1, size * stride + 1):
             pad = max(0, (size - 1) * stride + extent - output) // 2
             axes.append(Axis(size, output, kernel, stride, dilation, pad))
+    for size, kernel, stride, dilation in itertools.product((1, 3), (1, 2, 3), (1, 2, 3), (1, 2)):
+        most = (size - 1) * stride + (kernel - 1) * dilation + max(stride, dilation)
+        for pad, output in itertools.product(range(most), range(1, most + 1)):
+            if output <= most - pad:
+                axes.append(Axis(size, output, kernel, stride, dilation, pad))
     return axes
 
 
@@ -78,6 +83,13 @@ def test_kernel_equal_to_stride_needs_no_halo(stride: int) -> None:
 def test_a_reduced_axis_names_the_same_pairs() -> None:
     for axis in AXES:
         assert pairs_by_phases(axis.reduced()) == pairs_by_definition(axis), axis
+
+
+def test_a_reduced_axis_reads_the_input() -> None:
+    for axis in AXES:
+        first, last = axis.reduced().reads
+        assert first < axis.input, axis
+        assert last >= 0, axis
 
 
 def test_a_single_input_position_needs_no_halo_and_one_tap() -> None:

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tvm_conv3dt.errors import ArrayError
@@ -47,7 +47,7 @@ def by_definition(workload, x, filters):
 @st.composite
 def small(draw):
     """Any legal workload that the definition can be run on."""
-    padding = draw(st.sampled_from(("SAME", "VALID")))
+    padding = draw(st.sampled_from(("SAME", "VALID", "explicit")))
     size, kernel, stride, dilation = (
         draw(st.tuples(*[st.integers(1, most)] * 3)) for most in (3, 3, 4, 4)
     )
@@ -55,6 +55,13 @@ def small(draw):
         (i - 1) * s + 1 + ((k - 1) * d if padding == "VALID" else 0) + draw(st.integers(0, s - 1))
         for i, k, s, d in zip(size, kernel, stride, dilation, strict=True)
     ]
+    if padding == "explicit":
+        most = [
+            (i - 1) * s + (k - 1) * d + max(s, d)
+            for i, k, s, d in zip(size, kernel, stride, dilation, strict=True)
+        ]
+        padding = [draw(st.integers(0, high - 1)) for high in most]
+        output = [draw(st.integers(1, high - p)) for high, p in zip(most, padding, strict=True)]
     return make(size, output, kernel, stride, dilation=dilation, padding=padding, batch=2)
 
 
@@ -87,6 +94,37 @@ def test_the_tail_past_the_last_tap_is_zero():
     workload = make((2, 1, 1), (5, 1, 1), (2, 1, 1), (2, 1, 1), cin=1, cout=1, padding="VALID")
     y = reference(workload, np.ones(workload.input), np.ones(workload.filters))
     assert y.ravel().tolist() == [1, 1, 1, 1, 0]
+
+
+def test_explicit_padding_by_hand():
+    arguments = {"cin": 1, "cout": 1, "padding": [1, 0, 0]}
+    workload = make((3, 1, 1), (6, 1, 1), (3, 1, 1), (2, 1, 1), **arguments)
+    x = np.array([1, 10, 100]).reshape(workload.input)
+    filters = np.array([1, 2, 3]).reshape(workload.filters)
+    assert reference(workload, x, filters).ravel().tolist() == [2, 13, 20, 130, 200, 300]
+
+
+@pytest.mark.peers
+@settings(max_examples=100, deadline=None)
+@given(small())
+def test_the_reference_is_pytorchs_where_that_can_say_it(workload):
+    torch = pytest.importorskip("torch")
+    reached = [(a.input - 1) * a.stride + (a.kernel - 1) * a.dilation + 1 for a in workload.axes]
+    extra = [
+        axis.output - (reach - 2 * axis.pad)
+        for axis, reach in zip(workload.axes, reached, strict=True)
+    ]
+    limits = [max(axis.stride, axis.dilation) for axis in workload.axes]
+    assume(all(0 <= e < limit for e, limit in zip(extra, limits, strict=True)))
+    x, filters, _ = (a if a is None else a.astype(np.float64) for a in integer_data(workload, 0))
+    tensors = (
+        torch.from_numpy(np.moveaxis(x, -1, 1)),
+        torch.from_numpy(filters.transpose(4, 3, 0, 1, 2)),
+    )
+    sizes = workload.strides, workload.pad_before, extra, 1, workload.dilations
+    y = torch.nn.functional.conv_transpose3d(*tensors, None, *sizes)
+    found = np.moveaxis(reference(workload, x, filters), -1, 1)
+    np.testing.assert_array_equal(found, y.numpy())
 
 
 def test_channels_first_is_the_same_operator():

@@ -51,14 +51,22 @@ def is_legal(*args, **kwargs):
 def legal(draw):
     """Any legal workload with small sizes."""
     small = st.integers(1, 9)
-    padding = draw(st.sampled_from(PADDINGS))
+    padding = draw(st.sampled_from((*PADDINGS, "explicit")))
     data_format = draw(st.sampled_from(DATA_FORMATS))
     size, kernel, stride, dilation = (draw(st.tuples(small, small, small)) for _ in range(4))
-    least = [
-        (i - 1) * s + 1 + ((k - 1) * d if padding == "VALID" else 0)
-        for i, k, s, d in zip(size, kernel, stride, dilation, strict=True)
-    ]
-    output = [low + draw(st.integers(0, s - 1)) for low, s in zip(least, stride, strict=True)]
+    if padding == "explicit":
+        most = [
+            (i - 1) * s + (k - 1) * d + max(s, d)
+            for i, k, s, d in zip(size, kernel, stride, dilation, strict=True)
+        ]
+        padding = [draw(st.integers(0, high - 1)) for high in most]
+        output = [draw(st.integers(1, high - p)) for high, p in zip(most, padding, strict=True)]
+    else:
+        least = [
+            (i - 1) * s + 1 + ((k - 1) * d if padding == "VALID" else 0)
+            for i, k, s, d in zip(size, kernel, stride, dilation, strict=True)
+        ]
+        output = [low + draw(st.integers(0, s - 1)) for low, s in zip(least, stride, strict=True)]
     batch, cin, cout = draw(small), draw(small), draw(small)
     activation = draw(st.sampled_from((None, *ACTIVATIONS)))
     alpha = None
@@ -221,6 +229,80 @@ def test_the_message_of_a_size_says_what_is_legal():
     )
 
 
+# ---- explicit padding
+
+
+@pytest.mark.parametrize("pad", [0, 1, 3])
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [1, 2, 5])
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_explicit_padding_allows_what_pytorch_and_onnx_allow(size, kernel, stride, dilation, pad):
+    most = (size - 1) * stride + (kernel - 1) * dilation + max(stride, dilation) - pad
+    padding = [pad, 0, 0]
+    found = [o for o in range(1, 60) if is_legal(size, o, kernel, stride, dilation, padding)]
+    assert found == list(range(1, most + 1))
+
+
+def test_explicit_padding_is_held_as_plain_ints():
+    workload = line(4, 8, 3, 2, padding=np.array([1, 0, 0]))
+    assert workload.padding == workload.pad_before == (1, 0, 0)
+    assert all(type(pad) is int for pad in workload.padding)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pad", "held"),
+    [
+        ((4, 9, 3, 2), 0, "VALID"),
+        ((4, 10, 3, 2), 0, "VALID"),  # a zero follows
+        ((4, 8, 2, 2), 0, "VALID"),  # both names would do
+        ((4, 8, 3, 2), 0, "SAME"),
+        ((4, 7, 3, 2), 1, "SAME"),
+        ((4, 8, 5, 2), 1, "SAME"),
+        ((4, 8, 3, 2), 1, (1, 0, 0)),  # PyTorch's padding=1, output_padding=1
+        ((4, 6, 3, 2), 0, (0, 0, 0)),  # fewer than SAME allows
+        ((4, 6, 3, 2), 1, (1, 0, 0)),
+        ((4, 11, 3, 2, 3), 2, (2, 0, 0)),
+        ((4, 15, 3, 2, 3), 0, (0, 0, 0)),  # more zeros than VALID allows
+    ],
+)
+def test_explicit_padding_that_has_a_name_is_held_by_it(arguments, pad, held):
+    assert line(*arguments, padding=[pad, 0, 0]).padding == held
+
+
+def test_padding_is_explicit_where_one_axis_has_another_name():
+    shapes = [1, 4, 4, 4, 1], [3, 3, 1, 1, 1]
+    for output, held in (([7, 7, 4], "SAME"), ([7, 9, 4], (1, 0, 0))):
+        pads = [1, 1 if held == "SAME" else 0, 0]
+        workload = Workload.make(*shapes, [1, *output, 1], [2, 2, 1], pads)
+        assert workload.padding == held
+
+
+def test_the_names_stay_as_they_are_written():
+    assert [line(4, 8, 2, 2, padding=name).padding for name in PADDINGS] == list(PADDINGS)
+
+
+def test_the_message_of_an_explicit_padding_says_what_is_legal():
+    with pytest.raises(WorkloadError) as caught:
+        line(4, 10, 3, 2, padding=[1, 0, 0])
+    assert str(caught.value) == (
+        "failed to make workload with output_shape=[1, 10, 1, 1, 1] (depth: kernel 3, stride 2, dilation 1, "
+        "padding 1): an input of 4 reaches 9 positions, of which this padding leaves 8, and fewer zeros may follow "
+        "than the larger of stride and dilation; an input of 4 allows outputs from 1 to 9"
+    )
+
+
+def test_a_padding_that_leaves_no_output_is_refused():
+    with pytest.raises(WorkloadError, match=r"leaves 0, .*; make the padding smaller"):
+        line(4, 1, 3, 2, padding=[10, 0, 0])
+
+
+def test_an_output_that_ends_farther_than_can_be_counted_is_refused():
+    most = 2**31 - 1
+    with pytest.raises(WorkloadError, match="its taps reach over 2147483648 positions"):
+        line(1, most - 1, 3, most, padding=[2, 0, 0])
+
+
 # ---- bad arguments, the ones that crashed other implementations among them
 
 
@@ -262,6 +344,11 @@ def test_the_message_of_a_size_says_what_is_legal():
         ("input", [1, 256, 16, 16, 16]),
         ("padding", "same"),
         ("padding", "EXPLICIT"),
+        ("padding", [[0, 0]] * 5),
+        ("padding", [0, 0]),
+        ("padding", []),
+        ("padding", [0, 0, -1]),
+        ("padding", [0, 2**31, 0]),
         ("data_format", "NHWC"),
         ("activation", "gelu"),
         ("alpha", 0.1),
@@ -295,7 +382,11 @@ def test_a_bad_value_is_refused_under_its_field(field, value):
         ("strides", "2"),
         ("strides", np.array(2.0)),
         ("padding", None),
-        ("padding", [[0, 0]] * 5),
+        ("padding", 1),
+        ("padding", [[0, 0]] * 3),
+        ("padding", [0, True, 0]),
+        ("padding", [0.0, 0, 0]),
+        ("padding", {0, 1, 2}),
         ("dtype", "int32"),
         ("dtype", None),
         ("dtype", complex),
@@ -405,6 +496,11 @@ def test_the_id_is_readable(changes, suffix):
     assert up3(**changes).id == UP3_ID + suffix
 
 
+def test_the_id_has_an_explicit_padding_in_numbers():
+    workload = up3(output_shape=[1, 31, 30, 32, 128], padding=[1, 2, 0])
+    assert workload.id == UP3_ID.replace("y32x32x32", "y31x30x32").replace("valid", "p1x2x0")
+
+
 def test_the_id_gives_spatial_sizes_then_channels_in_both_formats():
     workload = Workload.make(
         [1, 256, 16, 16, 16], UP3["filters"], [1, 128, 32, 32, 32], 2, "VALID", "NCDHW"
@@ -427,7 +523,6 @@ def test_a_dictionary_comes_back(workload):
     assert all(isinstance(v, list | str | bool | float | None) for v in values.values())
 
 
-@given(legal())
 def test_recasting_keeps_the_computation():
     workload = Workload.make((2, 3, 4, 5, 6), (1, 2, 2, 7, 6), (2, 3, 8, 10, 7), (1, 2, 2))
     first = workload.recast("NCDHW", "bfloat16")
@@ -444,6 +539,7 @@ def test_recasting_to_nothing_else_changes_nothing():
         assert workload.recast() == workload
 
 
+@given(legal())
 def test_a_workload_survives_pickling(workload):
     assert pickle.loads(pickle.dumps(workload)) == workload
 
@@ -465,6 +561,10 @@ def test_a_workload_survives_pickling(workload):
         UP3_ID + "_elu1",
         UP3_ID + "_relu_bias",
         UP3_ID + "_relu1p0",
+        UP3_ID.replace("valid", "p0x0x0"),  # has a name
+        UP3_ID.replace("valid", "p1x0"),
+        UP3_ID.replace("valid", "pm1x0x0"),
+        UP3_ID.replace("y32", "y31").replace("valid", "p01x0x0"),
     ],
 )
 def test_a_text_that_is_no_id_is_refused(text):

@@ -103,6 +103,18 @@ def test_optional_fields_of_a_file(file):
     assert named.workload.alpha == 0.5
 
 
+def test_padding_of_a_file_may_be_explicit(file):
+    entry = ENTRY.replace("[1, 8, 8, 8, 3]", "[1, 7, 7, 8, 3]").replace('"VALID"', "[1, 1, 0]")
+    ((named,)) = workload_set.resolve(file("schema = 1" + entry))
+    assert named.workload.padding == (1, 1, 0)
+
+
+@pytest.mark.parametrize("padding", ["[1, 1]", "[1, 1, -1]", "[1, 1, 1.0]", "[1, 1, true]", "1"])
+def test_padding_of_a_file_that_is_none_is_refused(file, padding):
+    with pytest.raises(FileFormatError, match=r"my/layer is not valid: .* with padding="):
+        workload_set.resolve(file("schema = 1" + ENTRY.replace('"VALID"', padding)))
+
+
 def test_a_file_picks_from_a_set_in_its_own_order(file):
     path = file('schema = 1\nfrom = "suite"\nnames = ["nnunet/up5", "nnunet/up1"]\n')
     assert [named.name for named in workload_set.resolve(path)] == ["nnunet/up5", "nnunet/up1"]

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tvm_conv3dt import errors as errors
+    from tvm_conv3dt.forms import from_onnx as from_onnx
+    from tvm_conv3dt.forms import from_torch as from_torch
+    from tvm_conv3dt.forms import from_torch_functional as from_torch_functional
     from tvm_conv3dt.functional import conv3d_transpose as conv3d_transpose
     from tvm_conv3dt.runtime import get_num_threads as get_num_threads
     from tvm_conv3dt.runtime import load as load
@@ -23,6 +26,9 @@ _HOMES: dict[str, str | None] = {
     "Workload": "tvm_conv3dt.spec",
     "conv3d_transpose": "tvm_conv3dt.functional",
     "errors": None,
+    "from_onnx": "tvm_conv3dt.forms",
+    "from_torch": "tvm_conv3dt.forms",
+    "from_torch_functional": "tvm_conv3dt.forms",
     "get_num_threads": "tvm_conv3dt.runtime",
     "load": "tvm_conv3dt.runtime",
     "set_num_threads": "tvm_conv3dt.runtime",

@@ -11,7 +11,18 @@ import numpy as np
 
 from tvm_conv3dt.errors import ArgumentTypeError, WorkloadError, describe, show
 
-__all__ = ["LARGEST", "choice", "dtype_name", "flag", "number", "per_axis", "refuse", "sizes"]
+__all__ = [
+    "LARGEST",
+    "choice",
+    "dtype_name",
+    "flag",
+    "integers",
+    "number",
+    "padding",
+    "per_axis",
+    "refuse",
+    "sizes",
+]
 
 LARGEST = 2**31 - 1
 """The largest size, stride or dilation: compiled loops count each axis with 32 bits (element offsets have 64)."""
@@ -91,6 +102,55 @@ def per_axis(field: str, value: object, data_format: str) -> tuple[int, int, int
     if len(entries) == 1:
         entries = entries * 3
     depth, height, width = entries
+    return depth, height, width
+
+
+def integers(field: str, value: object, lengths: tuple[int, ...], least: int) -> tuple[int, ...]:
+    """Return a sequence of integers as plain ints.
+
+    Parameters
+    ----------
+    field : str
+        The argument's name, for messages.
+    value : sequence of int
+        A list, tuple or 1-D integer array.
+    lengths : tuple of int
+        How many there may be.
+    least : int
+        The smallest entry allowed; the largest is `LARGEST`.
+
+    Returns
+    -------
+    tuple of int
+        The entries.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If it is not a sequence, or an entry is a bool, a float or something else.
+    WorkloadError
+        If its length is another one, or an entry is out of range.
+    """
+    entries = _entries(field, value, lengths)
+    _check_range(field, value, entries, least)
+    return entries
+
+
+def padding(field: str, value: object, names: tuple[str, ...]) -> str | tuple[int, int, int]:
+    """Return a padding: one of the names, or three non-negative ints for depth, height and width.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If it is no str and no sequence, or an entry is a bool, a float or something else.
+    WorkloadError
+        If it is another str, of another length, or an entry is negative or above `LARGEST`.
+    """
+    if isinstance(value, str):
+        return choice(field, value, names)
+    if _is_scalar(value) or not hasattr(value, "__len__"):
+        raise _wrong_type(field, value, f"it must be one of {', '.join(names)}, or three integers")
+    depth, height, width = integers(field, value, (3,), 0)
     return depth, height, width
 
 
@@ -196,11 +256,11 @@ def _integer(field: str, value: object, entry: object) -> int:
         raise _wrong_type(field, value, f"its entries must be integers, not {kind}") from error
 
 
-def _check_range(field: str, value: object, entries: tuple[int, ...]) -> None:
+def _check_range(field: str, value: object, entries: tuple[int, ...], least: int = 1) -> None:
     shown = value if _is_scalar(value) else list(entries)
     for index, entry in enumerate(entries):
-        if entry < 1:
-            raise refuse(field, shown, f"its entry {index} must be at least 1")
+        if entry < least:
+            raise refuse(field, shown, f"its entry {index} must be at least {least}")
         if entry > LARGEST:
             raise refuse(field, shown, f"its entry {index} must be at most {LARGEST}")
 

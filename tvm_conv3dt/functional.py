@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from tvm_conv3dt.spec import DTYPES, Workload
 if TYPE_CHECKING:
     from tvm_conv3dt.runtime import Bundle
 
-__all__ = ["conv3d_transpose"]
+__all__ = ["bundle_for", "conv3d_transpose"]
 
 # Keeps the bundles of the last workloads compiled here loaded, so that a loop over a few shapes finds them.
 _COMPILED_KEPT = 64
@@ -26,7 +27,7 @@ def conv3d_transpose(
     filters: Any,
     output_shape: Any,
     strides: Any,
-    padding: str = "SAME",
+    padding: str | Sequence[int] = "SAME",
     data_format: str = "NDHWC",
     dilations: Any = None,
     name: str | None = None,
@@ -58,8 +59,9 @@ def conv3d_transpose(
         The result's shape, in the order of `data_format`.
     strides : int or sequence of 1, 3 or 5 int
         Strides of depth, height and width.
-    padding : str
-        ``"SAME"`` or ``"VALID"``.
+    padding : str or sequence of 3 int
+        ``"SAME"`` or ``"VALID"``; or, which TensorFlow has not, how many positions are cut off before depth,
+        height and width: `output_shape` then says how many at the end.
     data_format : str
         ``"NDHWC"`` or ``"NCDHW"``.
     dilations : int or sequence of 1, 3 or 5 int, optional
@@ -115,7 +117,7 @@ def conv3d_transpose(
         activation=activation,
         alpha=alpha,
     )
-    result = _bundle(workload).operator(workload, weights, added)(x, out)
+    result = bundle_for(workload).operator(workload, weights, added)(x, out)
     return frameworks.like(input, result) if out is None else out
 
 
@@ -163,7 +165,14 @@ def _is_plain(value: Any, depth: int) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, np.generic)
 
 
-def _bundle(workload: Workload) -> Bundle:
+def bundle_for(workload: Workload) -> Bundle:
+    """Return a bundle that holds `workload`: one that this process has loaded, else one that is compiled at once.
+
+    Raises
+    ------
+    UnsupportedError, CompilerMissingError
+        As for `conv3d_transpose`.
+    """
     from tvm_conv3dt.runtime.bundle import load, loaded
 
     bundles = loaded()
@@ -171,7 +180,7 @@ def _bundle(workload: Workload) -> Bundle:
         if workload in bundle:
             return bundle
     try:
-        from tvm_conv3dt.compiler.cache import bundle_for
+        from tvm_conv3dt.compiler import cache
     except ImportError as error:
         held = sorted({each.id for bundle in bundles for each in bundle.workloads.values()})
         raise CompilerMissingError(
@@ -183,7 +192,7 @@ def _bundle(workload: Workload) -> Bundle:
                 "load a bundle that holds it, or pip install 'tvm-conv3dt[compiler]'",
             )
         ) from error
-    bundle = load(bundle_for(workload))
+    bundle = load(cache.bundle_for(workload))
     _compiled[workload] = bundle
     while len(_compiled) > _COMPILED_KEPT:
         del _compiled[next(iter(_compiled))]

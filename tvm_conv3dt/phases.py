@@ -117,7 +117,10 @@ class Axis:
 
     @property
     def meets(self) -> bool:
-        """Whether any input reaches any output: by a wide dilation all taps may lead past a small one."""
+        """Whether any input reaches any output.
+
+        By a wide dilation all taps may lead past a small one, and an explicit padding may cut off all that there is.
+        """
         for tap in range(self.kernel):
             start = self.dilation * tap - self.pad  # where input 0 lands
             first = max(0, -(start // self.stride))

@@ -7,7 +7,7 @@ Python's own, so no input overflows, and nothing here allocates what the shapes 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from math import prod
 from typing import Any
 
@@ -47,8 +47,11 @@ class Workload:
         The output's shape, in `data_format` order.
     strides : tuple of int
         For depth, height and width.
-    padding : str
-        ``"SAME"`` or ``"VALID"``.
+    padding : str or tuple of int
+        ``"SAME"``, ``"VALID"``, or how many positions are cut off before depth, height and width;
+        `output_shape` then says how many at the end, or how many zeros follow. TensorFlow has only the two
+        names, PyTorch and ONNX need the numbers. Numbers that are those of ``"VALID"``, or else of ``"SAME"``, are
+        held by that name where it allows the sizes, so that one call has one workload.
     data_format : str
         ``"NDHWC"`` or ``"NCDHW"``.
     dilations : tuple of int
@@ -74,7 +77,7 @@ class Workload:
     filters: tuple[int, int, int, int, int]
     output_shape: tuple[int, int, int, int, int]
     strides: tuple[int, int, int]
-    padding: str
+    padding: str | tuple[int, int, int]
     data_format: str
     dilations: tuple[int, int, int]
     dtype: str
@@ -294,26 +297,24 @@ class Workload:
         return depth, height, width
 
     def _axis(self, index: int) -> Axis:
-        size, output = self.input_spatial[index], self.output_spatial[index]
-        kernel, stride = self.kernel[index], self.strides[index]
-        dilation = self.dilations[index]
-        pad = 0
-        if self.padding == "SAME":
-            # What the output lacks of the full extent; the odd one is cut off at the end.
-            pad = max(0, (size - 1) * stride + (kernel - 1) * dilation + 1 - output) // 2
-        return Axis(size, output, kernel, stride, dilation, pad)
+        sizes = self.input_spatial[index], self.output_spatial[index], self.kernel[index]
+        axis = Axis(*sizes, self.strides[index], self.dilations[index], 0)
+        if isinstance(self.padding, str):
+            return replace(axis, pad=size_rules.pad_before(self.padding, axis))
+        return replace(axis, pad=self.padding[index])
 
     def _normalise(self) -> None:
         def hold(name: str, value: object) -> None:
             object.__setattr__(self, name, value)
 
-        hold("padding", arguments.choice("padding", self.padding, PADDINGS))
+        hold("padding", arguments.padding("padding", self.padding, PADDINGS))
         hold("data_format", arguments.choice("data_format", self.data_format, DATA_FORMATS))
         hold("dtype", arguments.dtype_name("dtype", self.dtype, tuple(DTYPES)))
         for name in ("input", "filters", "output_shape"):
             hold(name, arguments.sizes(name, getattr(self, name)))
         for name in ("strides", "dilations"):
             hold(name, arguments.per_axis(name, getattr(self, name), self.data_format))
+        hold("padding", size_rules.named(self.padding, self.axes))
         hold("bias", arguments.flag("bias", self.bias))
         if self.activation is not None:
             hold("activation", arguments.choice("activation", self.activation, ACTIVATIONS))

@@ -2,7 +2,8 @@
 
 ``n1_x16x16x16x256_k2x2x2_y32x32x32x128_s2x2x2_d1x1x1_valid_f32_ndhwc``: batch; the input's depth, height,
 width and channels; kernel; the output likewise; strides; dilations; padding; dtype; data format; then ``_bias``
-and the activation with its alpha, where there are any. Every field is always there, in this order.
+and the activation with its alpha, where there are any. Every field is always there, in this order. A padding that
+has no name is written in numbers, as ``p1x0x1``.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _PATTERN = re.compile(
     rf"_y(?P<output>{_INT}(?:x{_INT}){{3}})"
     rf"_s(?P<strides>{_INT}(?:x{_INT}){{2}})"
     rf"_d(?P<dilations>{_INT}(?:x{_INT}){{2}})"
-    r"_(?P<padding>same|valid)"
+    rf"_(?P<padding>same|valid|p{_INT}(?:x{_INT}){{2}})"
     rf"_(?P<dtype>{'|'.join(_LONG)})"
     r"_(?P<data_format>ndhwc|ncdhw)"
     r"(?P<bias>_bias)?"
@@ -51,7 +52,7 @@ def render(workload: Workload) -> str:
         "y" + join(*workload.output_spatial, workload.out_channels),
         "s" + join(*workload.strides),
         "d" + join(*workload.dilations),
-        workload.padding.lower(),
+        _render_padding(workload.padding),
         _SHORT[workload.dtype],
         workload.data_format.lower(),
     ]
@@ -108,7 +109,7 @@ def parse(text: str) -> dict[str, Any]:
         "filters": [*_ints(part["kernel"]), out_channels, in_channels],
         "output_shape": shape(output_spatial, out_channels),
         "strides": _ints(part["strides"]),
-        "padding": part["padding"].upper(),
+        "padding": _parse_padding(part["padding"]),
         "data_format": data_format,
         "dilations": _ints(part["dilations"]),
         "dtype": _LONG[part["dtype"]],
@@ -126,6 +127,14 @@ def _render_alpha(alpha: float | None) -> str:
     if alpha is None:
         return ""
     return repr(alpha).replace(".", "p").replace("-", "m").replace("+", "")
+
+
+def _render_padding(padding: str | tuple[int, int, int]) -> str:
+    return padding.lower() if isinstance(padding, str) else "p" + "x".join(map(str, padding))
+
+
+def _parse_padding(text: str) -> str | list[int]:
+    return _ints(text[1:]) if text[0] == "p" else text.upper()
 
 
 def _ints(text: str) -> list[int]:

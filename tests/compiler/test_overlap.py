@@ -102,6 +102,25 @@ def test_condition_may_be_written_another_way(tasks, extent):
     check_doubles(after, [2, extent])
 
 
+@pytest.mark.parametrize(("first", "tile"), [(2, 3), (2, 7), (9, 4), (10, 2)])
+def test_tiles_of_a_part_overlap_within_it(first, tile):
+    """As where the rest of an axis is not read: the block's value is more than what the condition bounds."""
+    x = te.placeholder((12,), "float32", "x")
+    copied = te.compute((12,), lambda i: x[i] * 2, "copied")
+    y = te.compute((2, 12 - first), lambda n, i: copied[i + first], "y")
+    sch = s_tir.Schedule(te.create_prim_func([x, y]))
+    block = sch.get_sblock("copied")
+    sch.compute_at(block, sch.get_loops("y")[0])
+    _, inner = sch.split(sch.get_loops(block)[-1], [None, min(tile, 12 - first)])
+    sch.unroll(inner)
+    after = overlap_tiles(sch.mod["main"])
+    assert predicates(after) == []
+    values = np.arange(12, dtype=np.float32)
+    found = tvm.runtime.tensor(np.full((2, 12 - first), np.nan, np.float32))
+    tvm.compile(after, target="llvm")(tvm.runtime.tensor(values), found)
+    assert np.array_equal(found.numpy(), [2 * values[first:]] * 2)
+
+
 def test_condition_of_another_kind_is_kept():
     sch = doubled(10)
     _, inner = sch.split(sch.get_loops("y")[0], [None, 4])

@@ -126,6 +126,19 @@ def test_field_that_is_no_schedules_is_refused(changes, tuned, written):
         schedule.read(written, tuned.device)
 
 
+def test_explicit_padding_goes_there_and_back(host, small, tmp_path):
+    workload = replace(small, output_shape=(1, 4, 3, 9, 9), padding=(1, 0, 2))
+    default = schedule.default_schedule(workload, host)
+    assert schedule.read(schedule.write(default, tmp_path), host.name) == default
+
+
+@pytest.mark.parametrize("padding", [[1, 0], [1, 0, -1], [1, 0, 2.0], 1, None])
+def test_padding_that_is_none_is_refused(padding, tuned, written):
+    change(written, workload={**tuned.workload.to_dict(), "padding": padding})
+    with pytest.raises(FileFormatError, match=r"not those of a schedule: .* with padding="):
+        schedule.read(written, tuned.device)
+
+
 def test_missing_field_is_named(tuned, written):
     values = json.loads(written.read_text())
     del values["trace"]

@@ -21,7 +21,7 @@ def overlap_tiles(function: tirx.PrimFunc) -> tirx.PrimFunc:
 
     A register tile is an unrolled loop. Blocks bound to ``outer + inner`` under the condition
     ``outer + inner < extent``, with such a loop's variable ``inner``, are bound to
-    ``min(outer, extent - size) + inner`` without a condition.
+    ``min(outer, extent - size) + inner`` without a condition; so are those bound to a constant more.
     """
     sizes: dict[Any, int] = {}
     analyzer = sym.Analyzer()
@@ -36,13 +36,13 @@ def overlap_tiles(function: tirx.PrimFunc) -> tirx.PrimFunc:
     def realize(block: s_tir.SBlockRealize) -> Any:
         values, kept = list(block.iter_values), []
         for condition in _conjuncts(block.predicate):
-            place = _place(condition, values, analyzer)
+            place, offset = _place(condition, values, analyzer)
             inner = [] if place is None else _variables(values[place], sizes)
             if place is None or len(inner) != 1:
                 kept.append(condition)
                 continue
             start = _without(values[place], inner[0])
-            last = tirx.const(int(condition.b) - sizes[inner[0]], "int32")
+            last = tirx.const(int(condition.b) + offset - sizes[inner[0]], "int32")
             values[place] = tirx.min(start, last) + inner[0]
         predicate = tirx.all(*kept) if kept else tirx.const(True, "bool")
         return s_tir.SBlockRealize(values, predicate, block.block)
@@ -56,14 +56,21 @@ def _conjuncts(condition: Any) -> list[Any]:
     return [] if isinstance(condition, tirx.IntImm) and int(condition) else [condition]
 
 
-def _place(condition: Any, values: list[Any], analyzer: sym.Analyzer) -> int | None:
-    """Return which of a block's values a condition bounds by a constant."""
+def _place(condition: Any, values: list[Any], analyzer: sym.Analyzer) -> tuple[int | None, int]:
+    """Return which of a block's values a condition bounds by a constant, and how much the value is more than what is bounded.
+
+    It is more where a block goes over a part of an axis only: an explicit padding may leave the first rows unread.
+    """
     if isinstance(condition, tirx.LT) and isinstance(condition.b, tirx.IntImm):
         for place, value in enumerate(values):
             # Equal, not the same: TVM factors one only, or knows from a loop's extent that a remainder is none.
             if analyzer.can_prove_equal(value, condition.a):
-                return place
-    return None
+                return place, 0
+        for place, value in enumerate(values):
+            difference = analyzer.simplify(value - condition.a)
+            if isinstance(difference, tirx.IntImm):
+                return place, int(difference)
+    return None, 0
 
 
 def _without(expression: Any, variable: Any) -> Any:

@@ -32,6 +32,10 @@ WORKLOADS = {
     "dilation of one tap": Workload.make(
         [1, 3, 3, 4, 5], [1, 1, 1, 7, 5], [1, 3, 3, 4, 7], 1, dilations=2
     ),
+    "more cut before": Workload.make(*SHAPES, [1, 6, 6, 8, 7], 2, [1, 1, 1], bias=True),
+    "much cut before, nothing after": Workload.make(*SHAPES, [1, 3, 4, 5, 7], [2, 1, 2], [4, 1, 4]),
+    "much cut after": Workload.make(*SHAPES, [1, 2, 1, 3, 7], 2, [1, 0, 2]),
+    "cut before, zeros after": Workload.make(*SHAPES, [1, 7, 6, 8, 7], 2, [1, 2, 2]),
     "channels first": Workload.make(
         [1, 5, 3, 3, 4], [3, 3, 3, 7, 5], [1, 7, 6, 6, 8], 2, data_format="NCDHW", bias=True
     ),
@@ -89,6 +93,13 @@ def test_operator_is_right_before_it_is_scheduled(workload, monkeypatch):
 def test_dilation_is_refused():
     workload = Workload.make([1, 4, 4, 4, 2], [2, 2, 2, 3, 2], [1, 8, 8, 8, 3], 2, dilations=2)
     with pytest.raises(UnsupportedError, match="conv3d_transpose has no dilation"):
+        stock.define(Problem.of(workload))
+
+
+def test_more_zeros_at_the_end_than_it_adds_are_refused():
+    shapes = [1, 3, 3, 3, 2], [1, 1, 1, 2, 2], [1, 5, 3, 3, 2]
+    workload = Workload.make(*shapes, 1, [0, 0, 0], dilations=3)
+    with pytest.raises(UnsupportedError, match=r"zeros \[2, 0, 0\] .* fewer than the stride"):
         stock.define(Problem.of(workload))
 
 

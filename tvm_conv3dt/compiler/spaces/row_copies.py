@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm import s_tir
+from tvm import s_tir, tirx
 
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.turning import TURN
@@ -80,7 +80,7 @@ def _turn(sch: s_tir.Schedule, block: Any, extents: tuple[int, int], lanes: int,
     loops = sch.get_loops(block)
     (w_outer, w_inner), (c_outer, c_inner) = (
         # Powers of two; tiles that would stick out overlap with those before (`tvm_conv3dt.compiler.overlap`).
-        sch.split(loop, [None, min(lanes, 1 << (extent.bit_length() - 1))])
+        sch.split(loop, [None, min(lanes, 1 << (_extent(sch, loop, extent).bit_length() - 1))])
         for loop, extent in zip(loops[-2:], extents, strict=True)
     )
     # Rows inside of channels: those of one channel follow each other in memory, channels are far apart.
@@ -88,3 +88,9 @@ def _turn(sch: s_tir.Schedule, block: Any, extents: tuple[int, int], lanes: int,
     sch.unroll(w_inner)
     sch.unroll(c_inner)
     sch.annotate(block, TURN, 1)
+
+
+def _extent(sch: s_tir.Schedule, loop: Any, most: int) -> int:
+    """Return the turns of a loop: fewer than `most` where an explicit padding leaves a part of each row unread."""
+    extent = sch.get(loop).extent
+    return min(most, int(extent)) if isinstance(extent, tirx.IntImm) else most

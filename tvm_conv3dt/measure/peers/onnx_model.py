@@ -24,7 +24,7 @@ _IR_VERSION = 8
 def model(problem: Problem) -> bytes:
     """Return the model: input `x` and output `y` in NCDHW, filters and bias as constants.
 
-    ONNX takes TensorFlow's padding as it is: what is cut off differs at the two ends, and zeros at the end
+    ONNX takes TensorFlow's padding as it is, and explicit padding too: what is cut off differs at the two ends, and zeros at the end
     are `output_padding`.
     """
     workload = problem.workload

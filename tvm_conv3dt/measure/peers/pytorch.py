@@ -1,7 +1,8 @@
 """PyTorch: `conv_transpose3d` in inference mode, in both memory formats.
 
 Its `padding` cuts as much off the end as off the beginning, and `output_padding` gives some of it back. Where
-TensorFlow's rule cuts more off the end, the result is a slice of a slightly larger one: a view, no copy.
+TensorFlow's rule cuts more off the end, or an explicit padding less than can be given back, the result is a slice of
+a slightly larger one: a view, no copy.
 """
 
 from __future__ import annotations
@@ -47,18 +48,27 @@ def _layer(problem: Problem, memory_format: Any) -> Callable[[], Any]:
     x, filters = tensor(problem.channels_first), tensor(problem.filters_by_channels)
     bias = None if problem.bias is None else torch.from_numpy(problem.bias)
     before, after = workload.pad_before, problem.pad_after
-    extra = tuple(max(0, b - a) for b, a in zip(before, after, strict=True))
-    sliced = any(a > b for b, a in zip(before, after, strict=True))
-    depth, height, width = workload.output_spatial
+    # output_padding may be one less than the larger of stride and dilation.
+    pads = tuple(
+        min(b, a + max(axis.stride, axis.dilation) - 1)
+        for b, a, axis in zip(before, after, workload.axes, strict=True)
+    )
+    extra = tuple(max(0, p - a) for p, a in zip(pads, after, strict=True))
+    kept = [
+        slice(b - p, b - p + axis.output)
+        for b, p, axis in zip(before, pads, workload.axes, strict=True)
+    ]
+    sliced = any(a > p or b > p for b, a, p in zip(before, after, pads, strict=True))
+    place = (slice(None), slice(None), *kept)
     activate = _activation(workload)
 
     def run() -> Any:
         with torch.inference_mode():
             y = functional.conv_transpose3d(
-                x, filters, bias, workload.strides, before, extra, 1, workload.dilations
+                x, filters, bias, workload.strides, pads, extra, 1, workload.dilations
             )
             y = activate(y)
-            return y[:, :, :depth, :height, :width] if sliced else y
+            return y[place] if sliced else y
 
     return run
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tvm_conv3dt.errors import UnsupportedError, describe
 from tvm_conv3dt.measure.peers.problem import Problem, Started, Variant
 from tvm_conv3dt.spec import Workload
 
@@ -23,6 +24,9 @@ def start(threads: int) -> Started:
 
 def _prepare(problem: Problem) -> Sequence[Variant]:
     workload = problem.workload
+    if not isinstance(workload.padding, str):
+        value, rule = f"padding={list(workload.padding)}", "TensorFlow's is SAME or VALID"
+        raise UnsupportedError(describe("define", "workload", value, rule))
     shape = (workload.batch, *workload.output_spatial, workload.out_channels)
 
     def layer(x: Any) -> Any:

@@ -1,6 +1,6 @@
 """TVM as it comes: its own operator `conv3d_transpose_ncdhw`, tuned by MetaSchedule in its own space for LLVM.
 
-What it lacks, dilation, is refused. Its padding is given for each side, so TensorFlow's rule needs no slice of it.
+What it lacks, dilation and long tails of zeros, is refused. Its padding is given for each side, so TensorFlow's rule needs no slice of it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def define(problem: Problem) -> tirx.PrimFunc:
     Raises
     ------
     UnsupportedError
-        For a dilation.
+        For a dilation, or as many zeros after the last position as the stride.
     """
     workload = problem.workload
     if any(axis.dilation > 1 and axis.kernel > 1 for axis in workload.axes):
@@ -71,6 +71,10 @@ def define(problem: Problem) -> tirx.PrimFunc:
     padding = (*workload.pad_before, *(max(0, cut) for cut in after))
     # Zeros after the last position, fewer than the stride wherever TensorFlow allows the output's size.
     extra = tuple(max(0, -cut) for cut in after)
+    if any(zeros >= stride for zeros, stride in zip(extra, workload.strides, strict=True)):
+        value = f"zeros {list(extra)} after the last position"
+        rule = "TVM's own conv3d_transpose takes fewer than the stride"
+        raise UnsupportedError(describe("define", "workload", value, rule))
     y = topi.nn.conv3d_transpose_ncdhw(x, filters, workload.strides, padding, dtype, extra)
     arguments = [x, filters]
     if problem.bias is not None:
