@@ -86,7 +86,7 @@ def test_a_reduced_axis_names_the_same_pairs() -> None:
 
 
 def test_a_reduced_axis_reads_the_input() -> None:
-    for axis in AXES:
+    for axis in filter(Axis.meets.fget, AXES):
         first, last = axis.reduced().reads
         assert first < axis.input, axis
         assert last >= 0, axis
