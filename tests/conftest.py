@@ -14,7 +14,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=CALLS,
         metavar="N",
-        help=f"legal calls in the sweep (default {CALLS}; 2000 take about a quarter of an hour)",
+        help=f"legal calls in the sweep (default {CALLS}; 2000 take most of an hour)",
     )
     group.addoption(
         "--conformance-seed",
