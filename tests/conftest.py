@@ -3,7 +3,7 @@
 import pytest
 
 SEED = 20261123
-CALLS = 100
+CALLS = 200
 TOLD = pytest.StashKey[list[str]]()
 
 

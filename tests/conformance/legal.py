@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tvm_conv3dt.spec import ACTIVATIONS, DATA_FORMATS, DTYPES, PADDINGS, Workload
 
+EXPLICIT = "explicit"
 FLOPS = 2_000_000
 OUTPUTS = 100_000  # elements: the reference holds them in float64
 
@@ -33,6 +34,7 @@ class Line(NamedTuple):
     kernel: int
     stride: int
     dilation: int
+    pad: int = 0
 
 
 @st.composite
@@ -58,6 +60,12 @@ def lines(draw: st.DrawFn, padding: str, dilated: bool) -> Line:
         size = draw(st.sampled_from(LONG))
     if not dilated:
         dilation = 1
+    if padding == EXPLICIT:
+        full = (size - 1) * stride + (kernel - 1) * dilation + 1
+        most = full + max(stride, dilation) - 1  # the tail that PyTorch and ONNX allow
+        pad = draw(st.integers(0, min(most - 1, full)))
+        output = draw(st.just(most - pad) | st.integers(1, most - pad))
+        return Line(size, output, kernel, stride, dilation, pad)
     least = (size - 1) * stride + 1
     if padding == "VALID":
         least += (kernel - 1) * dilation  # what is above is a tail of zeros
@@ -74,9 +82,10 @@ def workloads(
     data_formats: tuple[str, ...] = DATA_FORMATS,
     dilated: bool = True,
     epilogue: bool = True,
+    explicit: bool = False,
 ) -> Workload:
-    """Draw a legal workload; dilations, or bias and activation, only if so said."""
-    padding = draw(st.sampled_from(PADDINGS))
+    """Draw a legal workload; dilations, bias and activation, or paddings of PyTorch and ONNX, only if so said."""
+    padding = draw(st.sampled_from((*PADDINGS, EXPLICIT) if explicit else PADDINGS))
     axes: list[Line] = []
     for _ in range(3):
         line = draw(lines(padding, dilated))
@@ -115,7 +124,7 @@ def workloads(
         [*(a.kernel for a in axes), out_channels, in_channels],
         shape([a.output for a in axes], out_channels),
         [a.stride for a in axes],
-        padding,
+        [a.pad for a in axes] if padding == EXPLICIT else padding,
         data_format,
         [a.dilation for a in axes],
         dtype,

@@ -74,7 +74,7 @@ def test_legal_calls_equal_the_reference(calls: int, sweep: Callable[..., None],
                 break
         verification.raise_if_failed()
 
-    sweep("legal calls", calls, legal.workloads(), check)
+    sweep("legal calls", calls, legal.workloads(explicit=True), check)
     tell("  through " + ", ".join(f"{way}: {count}" for way, count in sorted(ways.items())))
 
 
@@ -95,7 +95,7 @@ def test_bits_do_not_depend_on_threads_or_on_the_run(calls: int, sweep: Callable
                 set_num_threads(None)
             assert len(set(results)) == 1, "results differ in their bits"
 
-    sweep("threads", max(1, calls // 4), legal.workloads(), check)
+    sweep("threads", max(1, calls // 4), legal.workloads(explicit=True), check)
 
 
 def corners(workload: Workload) -> set[str]:
