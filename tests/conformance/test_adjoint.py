@@ -8,11 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-import tvm_conv3dt
 from tvm_conv3dt.reference import integer_data, reference
 from tvm_conv3dt.spec import Workload
 
 from . import legal
+from .calling import by_function
 
 pytest.importorskip("tvm")
 
@@ -65,18 +65,6 @@ def check(workload: Workload, transpose: Callable[..., np.ndarray]) -> None:
     assert one == (a * y.astype(np.int64)).sum(), workload.id
 
 
-def compiled(workload: Workload, x: np.ndarray, filters: np.ndarray) -> np.ndarray:
-    return tvm_conv3dt.conv3d_transpose(
-        x,
-        filters,
-        workload.output_shape,
-        workload.strides,
-        workload.padding,
-        workload.data_format,
-        workload.dilations,
-    )
-
-
 # The half types round their sums when they store them.
 EXACT = ("float32", "float64")
 
@@ -95,4 +83,4 @@ def test_the_reference_is_the_adjoint(calls, conformance_seed):
 
 def test_what_is_compiled_is_the_adjoint(calls, conformance_seed):
     for workload in legal.draw(max(1, calls // 5), conformance_seed, dtypes=EXACT, epilogue=False):
-        check(workload, compiled)
+        check(workload, by_function)

@@ -17,24 +17,9 @@ from tvm_conv3dt.runtime import get_num_threads, set_num_threads
 from tvm_conv3dt.spec import DATA_FORMATS, DTYPES, PADDINGS, Workload
 
 from . import legal
+from .calling import by_function
 
 pytest.importorskip("tvm")
-
-
-def by_function(workload: Workload, x, filters, bias, **out):
-    return tvm_conv3dt.conv3d_transpose(
-        x,
-        filters,
-        workload.output_shape,
-        workload.strides,
-        workload.padding,
-        workload.data_format,
-        workload.dilations,
-        bias=bias,
-        activation=workload.activation,
-        alpha=workload.alpha,
-        **out,
-    )
 
 
 def operator_of(workload: Workload, filters, bias):

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import tvm_conv3dt
 from tvm_conv3dt.reference import integer_data, random_data, reference
 from tvm_conv3dt.spec import Workload
 
 from . import legal
+from .calling import by_function
 from .oracles import ORACLES
 
 pytestmark = pytest.mark.oracle
@@ -63,16 +63,7 @@ def test_oracle_gives_what_is_compiled_on_integers(name, oracle, drawn, tell):
     chosen = drawn[: max(1, len(drawn) // 4)]
     for workload in chosen:
         x, filters, bias = integer_data(workload, seed=1)
-        ours = tvm_conv3dt.conv3d_transpose(
-            x,
-            filters,
-            workload.output_shape,
-            workload.strides,
-            workload.padding,
-            workload.data_format,
-            workload.dilations,
-            bias=bias,
-        )
+        ours = by_function(workload, x, filters, bias)
         theirs = oracle(workload, x, filters, bias)
         np.testing.assert_array_equal(ours, theirs, err_msg=workload.id)
     tell(f"{name} against compiled code: {len(chosen)} calls")

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-import numpy as np
-
-from tvm_conv3dt.compiler.elements import turns
+from tvm_conv3dt.compiler.rows import Rows
 from tvm_conv3dt.phases import Axis
 from tvm_conv3dt.spec import Workload
 
@@ -27,7 +25,7 @@ _ROWS = 4
 
 
 @dataclass(frozen=True)
-class DotLayout:
+class DotLayout(Rows):
     """A workload with the number of lanes of a vector.
 
     Attributes
@@ -57,11 +55,6 @@ class DotLayout:
         return self.workload.phase_axes
 
     @cached_property
-    def turned(self) -> bool:
-        """Whether the input is copied with its channels last: see `tvm_conv3dt.compiler.turning`."""
-        return turns(self.workload, self.workload.in_channels)
-
-    @cached_property
     def margins(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Rows of depth and height before and after those of the input that copies of turned rows have."""
         if not self.turned:
@@ -78,11 +71,6 @@ class DotLayout:
     def taps(self) -> tuple[int, ...]:
         """Turns of the loop over taps, for each axis."""
         return tuple(axis.taps for axis in self.axes)
-
-    @cached_property
-    def turned_back(self) -> bool:
-        """Whether the results have their channels last, and are turned into the output."""
-        return turns(self.workload, self.workload.out_channels)
 
     @cached_property
     def in_blocks(self) -> int:
@@ -113,11 +101,6 @@ class DotLayout:
     def row_vectors(self) -> int:
         """Vectors of sums in one row of the output; the last may reach past its end."""
         return -(-self.axes[2].quotients // self.positions)
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of an element that is computed with."""
-        return np.dtype(self.workload.sum_dtype).itemsize
 
     @cached_property
     def rows(self) -> int:

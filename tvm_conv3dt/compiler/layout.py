@@ -13,9 +13,7 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
-import numpy as np
-
-from tvm_conv3dt.compiler.elements import turns
+from tvm_conv3dt.compiler.rows import Rows
 from tvm_conv3dt.phases import Axis
 from tvm_conv3dt.spec import Workload
 
@@ -28,7 +26,7 @@ _AXES = "dhw"
 
 
 @dataclass(frozen=True)
-class Layout:
+class Layout(Rows):
     """A workload with the number of lanes of a vector and the axes that are folded.
 
     Attributes
@@ -96,26 +94,11 @@ class Layout:
         width = self.axes[2]
         return width.folded_halo if self.folded[2] else width.halo
 
-    @property
-    def itemsize(self) -> int:
-        """Bytes of an element that is computed with."""
-        return np.dtype(self.workload.sum_dtype).itemsize
-
     @cached_property
     def leaves(self) -> tuple[tuple[bool, bool], tuple[bool, bool]]:
         """Whether taps lead before and after the input, for depth and height."""
         depth, height = self._row_halo
         return (depth[0] > 0, depth[1] > 0), (height[0] > 0, height[1] > 0)
-
-    @cached_property
-    def turned(self) -> bool:
-        """Whether the input is copied with its channels last: see `tvm_conv3dt.compiler.turning`."""
-        return turns(self.workload, self.workload.in_channels) and self.workload.reached
-
-    @cached_property
-    def turned_back(self) -> bool:
-        """Whether the results have their channels last, and are turned into the output."""
-        return turns(self.workload, self.workload.out_channels)
 
     @cached_property
     def margins(self) -> tuple[tuple[int, int], tuple[int, int]]:

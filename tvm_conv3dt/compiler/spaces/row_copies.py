@@ -27,17 +27,15 @@ def copy_input(sch: s_tir.Schedule, layout: AnyLayout, task: Any) -> None:
     task : loop or None
         The parallel loop; None lets the whole input be copied, once.
     """
-    names = ["padded"] * layout.padded + ["turned"] * layout.turned
-    for consumer, name in zip([None, *names], names, strict=False):
+    outer = task
+    for name in ["padded"] * layout.padded + ["turned"] * layout.turned:
         block = sch.get_sblock(name)
-        if consumer is not None:
-            # A row that is turned, or a plane of the task's rows, is padded while it is near.
-            loops = sch.get_loops(sch.get_sblock(consumer))
-            sch.compute_at(block, loops[-3 if task is None else -4], preserve_unit_loops=True)
-        elif task is None:
+        if outer is None:
             sch.parallel(sch.fuse(*sch.get_loops(block)[:-2]))
         else:
-            sch.compute_at(block, task, preserve_unit_loops=True)
+            sch.compute_at(block, outer, preserve_unit_loops=True)
+        # A row that is turned, or a plane of the task's rows, is padded while it is near.
+        outer = sch.get_loops(block)[-3 if task is None else -4]
     if layout.padded:
         channels = sch.get_loops(sch.get_sblock("padded"))[-1]
         sch.vectorize(sch.split(channels, [None, layout.lanes])[1])
