@@ -14,7 +14,7 @@ from tvm_conv3dt.errors import VerificationError, describe
 from tvm_conv3dt.reference import integer_data, random_data, reference
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["Check", "Verification", "verify"]
+__all__ = ["EPSILON", "Check", "Verification", "verify"]
 
 Array = npt.NDArray[Any]
 Run = Callable[[Array, Array, "Array | None", Array], object]
@@ -22,8 +22,10 @@ Run = Callable[[Array, Array, "Array | None", Array], object]
 # Activations that keep integers exact: a comparison, or one correctly rounded product.
 _EXACT_ACTIVATIONS = (None, "relu", "leaky_relu")
 
-# Machine epsilon of what is stored, and of what sums are kept in.
-_EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+"""Machine epsilon of each dtype."""
+
+# Of what sums are kept in, where that is not float32.
 _SUM_EPSILON = {"float64": 2.0**-52}
 
 
@@ -193,7 +195,7 @@ def _products(workload: Workload) -> Array:
 def _allowed(workload: Workload, products: Array, magnitudes: Array, expected: Array) -> Array:
     # A sum of n products, in whatever order, is off by at most n roundings of the sum of magnitudes; the bias
     # is one more. Then the result is rounded to its type.
-    epsilon = _EPSILON[workload.dtype]
+    epsilon = EPSILON[workload.dtype]
     rounding = _SUM_EPSILON.get(workload.dtype, 2.0**-23) / 2
     allowed = (products + 2) * rounding * magnitudes
     if workload.activation is not None:

@@ -16,7 +16,7 @@ from tvm_conv3dt.reference import reference
 
 def right(problem):
     result = reference(problem.workload, problem.x, problem.filters, problem.bias)
-    return result.astype(problem.workload.dtype)
+    return result.astype(problem.workload.numpy_dtype)
 
 
 def start(threads, behaviour="right", *arguments):

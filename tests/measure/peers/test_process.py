@@ -57,6 +57,15 @@ def test_our_own_result_is_written(start, tmp_path):
     np.testing.assert_array_equal(np.load(written), expected.astype(np.float32))
 
 
+def test_bfloat16_comes_back_from_a_file(start, tmp_path):
+    pytest.importorskip("ml_dtypes")
+    workload = WORKLOAD.recast(dtype="bfloat16")
+    written = str(tmp_path / "written.npy")
+    for writes in (True, False):
+        answer = start("right").prepare(Prepare(workload, written, writes))
+        assert isinstance(answer, Prepared), answer
+
+
 @pytest.mark.parametrize("behaviour", ["wrong", "NaN", "shifted", "shape"])
 def test_wrong_result_is_never_timed(start, request_of, behaviour):
     answer = start(behaviour).prepare(request_of())

@@ -142,7 +142,8 @@ def _channel_estimate(layout: Layout, device: Device, point: Point) -> float:
     if point.order == "filters":
         tasks = phases * tiles_c
         total = cycles * rows / tasks * ceil(tasks / device.cores)
-        total += (_copying(layout, prod(workload.input_spatial), 0) + _TASK_CYCLES) / device.cores
+        total += _TASK_CYCLES * layout.copied
+        total += _copying(layout, prod(workload.input_spatial), 0) / device.cores
         return total + _turning_back(layout, prod(workload.output_spatial), 0) / device.cores
     tasks = workload.batch * depth.quotients * ceil(tiles_h / point.task_h)
     task = cycles * min(point.task_h, tiles_h) + _TASK_CYCLES

@@ -26,6 +26,7 @@ from tvm_conv3dt.measure.peers.messages import (
     Turn,
 )
 from tvm_conv3dt.measure.peers.problem import Array, Problem, Started, Variant
+from tvm_conv3dt.measure.verify import EPSILON
 
 __all__ = ["main"]
 
@@ -78,7 +79,9 @@ def _checked(variants: Sequence[Variant], request: Prepare) -> Prepared | Failur
             y = variant.array(variant.run())
             if request.writes and not right:
                 np.save(request.expected, y)
-            fault = _compare(y, np.load(request.expected, mmap_mode="r"))
+            # A file does not say which two bytes are a bfloat16.
+            expected = np.load(request.expected, mmap_mode="r").view(request.workload.numpy_dtype)
+            fault = _compare(y, expected)
         if fault:
             faults[variant.layout] = fault
         else:
@@ -103,8 +106,7 @@ def _compare(y: Array, expected: Array) -> str:
         # A maximum that NaN takes part in is NaN, and Python's `max` would lose it.
         error = difference if not difference <= error else error
         largest = max(largest, float(np.max(np.abs(ours), initial=0.0)))
-    epsilon = float(np.finfo(expected.dtype).eps)
-    if error <= _ROUNDINGS * epsilon * largest:
+    if error <= _ROUNDINGS * EPSILON[expected.dtype.name] * largest:
         return ""
     return f"it differs from ours by up to {error:.3g}, where the largest result is {largest:.3g}"
 
