@@ -194,3 +194,13 @@ def test_result_that_no_tap_reaches_is_checked_for_zeros():
         out[...] = 1
 
     assert verify(unreached, wrong).status == "FAILED"
+
+
+def test_results_below_the_normal_numbers_are_rounded_as_those_are():
+    """One of them is a product of 3.4e-5, which float16 has in steps of 6e-8."""
+    workload = Workload.from_id("n1_x7x1x5x1_k2x3x5_y15x10x23x17_s2x4x4_d1x3x1_valid_f16_ndhwc")
+
+    def run(x, filters, bias, out):
+        out[...] = reference(workload, x, filters)
+
+    verify(workload, run).raise_if_failed()

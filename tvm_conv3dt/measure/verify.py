@@ -25,6 +25,13 @@ _EXACT_ACTIVATIONS = (None, "relu", "leaky_relu")
 EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 """Machine epsilon of each dtype."""
 
+_LEAST_NORMAL = {
+    "float64": 2.0**-1022,
+    "float32": 2.0**-126,
+    "float16": 2.0**-14,
+    "bfloat16": 2.0**-126,
+}
+
 # Of what sums are kept in, where that is not float32.
 _SUM_EPSILON = {"float64": 2.0**-52}
 
@@ -203,5 +210,6 @@ def _allowed(workload: Workload, products: Array, magnitudes: Array, expected: A
         if workload.activation not in _EXACT_ACTIVATIONS:
             # Vectorised exp and tanh are polynomials, right to a few units of their largest value, 1.
             allowed += 32 * rounding * 2 * max(1.0, abs(workload.alpha or 0.0))
-    result: Array = allowed + epsilon / 2 * abs(expected)
+    # Below the normal numbers all steps are as wide as at their end.
+    result: Array = allowed + epsilon / 2 * np.maximum(abs(expected), _LEAST_NORMAL[workload.dtype])
     return result
