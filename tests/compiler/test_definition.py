@@ -14,20 +14,17 @@ from tvm_conv3dt.compiler.spaces.llvm import layout_of
 from tvm_conv3dt.reference import integer_data, reference
 from tvm_conv3dt.spec import Workload
 
+from . import geometries
+from .geometries import COMMON
+
 BIASED = Workload.make((1, 2, 2, 5, 3), (3, 3, 3, 9, 3), (1, 4, 4, 10, 9), 2, bias=True)
 
 # What is special about the geometry -> input, kernel, output, strides, padding, dilations.
 GEOMETRIES = {
+    **COMMON,
     "kernel equals stride": ((2, 3, 4), (2, 2, 2), (4, 6, 8), (2, 2, 2), "VALID", 1),
-    "kernel below stride": ((2, 3, 2), (1, 2, 1), (6, 9, 8), (3, 3, 4), "SAME", 1),
-    "taps differ by phase": ((2, 3, 4), (3, 3, 5), (4, 6, 8), (2, 2, 2), "SAME", 1),
     "least output": ((3, 3, 3), (3, 4, 2), (5, 5, 5), (2, 2, 2), "SAME", 1),
-    "zero tail": ((2, 2, 2), (1, 2, 3), (6, 7, 8), (3, 3, 3), "VALID", 1),
     "no stride": ((3, 4, 5), (3, 2, 1), (3, 4, 5), (1, 1, 1), "SAME", 1),
-    "dilation": ((3, 3, 3), (2, 3, 2), (3, 3, 3), (1, 1, 1), "SAME", (3, 2, 4)),
-    "dilation prime to stride": ((2, 2, 3), (3, 2, 3), (4, 6, 6), (2, 3, 2), "SAME", (3, 2, 5)),
-    "dilation and stride share": ((2, 2, 3), (3, 2, 3), (8, 8, 12), (4, 4, 4), "SAME", (2, 4, 6)),
-    "one position": ((1, 1, 1), (4, 4, 4), (4, 4, 4), (1, 1, 1), "VALID", 1),
     "output below stride": ((1, 1, 1), (3, 3, 3), (1, 2, 3), (4, 4, 4), "SAME", 1),
     "more cut before": ((2, 3, 4), (3, 3, 3), (4, 6, 8), (2, 2, 2), (1, 1, 1), 1),
     "more cut than a stride": ((3, 3, 5), (5, 4, 3), (2, 3, 4), (2, 1, 2), (5, 3, 4), 1),
@@ -39,15 +36,7 @@ GEOMETRIES = {
 
 
 def make(geometry, batch=1, in_channels=3, out_channels=5):
-    size, kernel, output, strides, padding, dilations = geometry
-    return Workload.make(
-        (batch, *size, in_channels),
-        (*kernel, out_channels, in_channels),
-        (batch, *output, out_channels),
-        strides,
-        padding,
-        dilations=dilations,
-    )
+    return geometries.make(geometry, batch, in_channels, out_channels)
 
 
 def unscheduled(workload, device, formulation=PHASES):
