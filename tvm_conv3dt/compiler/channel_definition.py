@@ -41,22 +41,18 @@ def define_channels(layout: Layout, operands: Operands, name: str) -> Any:
     zero = tirx.const(0, workload.sum_dtype)
     packed = operands.packed
 
-    source: Any = operands.turned(layout.margins) if layout.turned else operands.element
+    source = operands.rows(layout)
     padded = source
     if layout.padded:
         before, after = layout.halo
         width = workload.input_spatial[2]
-        depth, height = (
-            size + sum(margin)
-            for size, margin in zip(workload.input_spatial, layout.margins, strict=False)
-        )
 
         def element(n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
             within = [w >= before] * (before > 0) + [w < width + before] * (after > 0)
             value = source(n, d, h, w - before, c)
             return tirx.if_then_else(tirx.all(*within), value, zero) if within else value
 
-        shape = (batch, depth, height, before + width + after, in_channels)
+        shape = (batch, *layout.row_sizes, before + width + after, in_channels)
         padded = te.compute(shape, element, "padded")
 
     taps = [te.reduce_axis((0, t), f"j{name}") for t, name in zip(layout.taps, "dhw", strict=True)]

@@ -52,13 +52,12 @@ def define(layout: AnyLayout, symbol: str = "main") -> tirx.PrimFunc:
     """
     workload = layout.workload
     operands = Operands.of(workload, layout.packed_shape)
-    turned = layout.turned_back
+    name = ROWS if layout.turned_back else "y"
     if isinstance(layout, DotLayout):
-        by_phase = dot_definition.define_dot(layout, operands, ROWS if turned else "y")
+        results = [dot_definition.define_dot(layout, operands, name)]
     else:
-        by_phase = channel_definition.define_channels(layout, operands, ROWS if turned else "y")
-    results = [by_phase]
-    if turned:
+        results = [channel_definition.define_channels(layout, operands, name)]
+    if layout.turned_back:
         stored = stored_dtype(workload)
         rows = te.placeholder(_rows_shape(layout), workload.sum_dtype, "rows")
         turn = te.compute(rows.shape, lambda *index: narrow(rows[index], stored), "y")

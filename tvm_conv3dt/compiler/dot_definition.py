@@ -37,7 +37,7 @@ def define_dot(layout: DotLayout, operands: Operands, name: str) -> Any:
     width = axes[2]
     packed = operands.packed
 
-    source: Any = operands.turned(layout.margins) if layout.turned else operands.element
+    source = operands.rows(layout)
 
     # The input with zeros around its rows: never stored, every use of it becomes a condition.
     before = max(0, -width.reads[0])
@@ -50,11 +50,7 @@ def define_dot(layout: DotLayout, operands: Operands, name: str) -> Any:
         value = source(n, d, h, w - before, c)
         return tirx.if_then_else(tirx.all(*within), value, zero) if within else value
 
-    depth, height = (
-        size + sum(margin)
-        for size, margin in zip(workload.input_spatial, layout.margins, strict=False)
-    )
-    shape = (workload.batch, depth, height, extent, workload.in_channels)
+    shape = (workload.batch, *layout.row_sizes, extent, workload.in_channels)
     read = te.compute(shape, element, "read")
 
     margins = layout.margins

@@ -38,9 +38,13 @@ class DotLayout(Rows):
     workload: Workload
     lanes: int
     formulation: ClassVar[str] = DOT
-    padded: ClassVar[bool] = False
     folded: ClassVar[tuple[bool, bool, bool]] = (False, False, False)
     halo: ClassVar[tuple[int, int]] = (0, 0)
+
+    @property
+    def padded(self) -> bool:
+        """Whether the input's rows are copied for another reason than being turned: they are read where they lie."""
+        return False
 
     @classmethod
     def fits(cls, workload: Workload, lanes: int) -> bool:
@@ -61,11 +65,6 @@ class DotLayout(Rows):
             return (0, 0), (0, 0)
         depth, height = self.axes[0].halo, self.axes[1].halo
         return depth, (height[0], height[1] + self.rows - self.axes[1].quotients)
-
-    @property
-    def copied(self) -> bool:
-        """Whether the kernel reads copies of the input's rows."""
-        return self.turned
 
     @cached_property
     def taps(self) -> tuple[int, ...]:

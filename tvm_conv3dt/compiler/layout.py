@@ -122,11 +122,6 @@ class Layout(Rows):
         return (any(self.halo) or (widened and not self.turned)) and self.workload.reached
 
     @cached_property
-    def copied(self) -> bool:
-        """Whether the kernel reads copies of the input's rows, for whichever reason."""
-        return self.turned or self.padded
-
-    @cached_property
     def dense(self) -> bool:
         """Whether every phase that is folded has every tap, so that no filter that the kernel reads is zero.
 

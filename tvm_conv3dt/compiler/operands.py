@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from tvm import te, tirx
 
 from tvm_conv3dt.compiler.activation import activation_of
 from tvm_conv3dt.compiler.elements import array_shape, index_of, narrow, stored_dtype, turns, widen
+from tvm_conv3dt.compiler.rows import Rows
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["Margins", "Operands"]
-
-Margins: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+__all__ = ["Operands"]
 
 
 @dataclass(frozen=True)
@@ -51,27 +51,27 @@ class Operands:
         index = tuple(index_of(self.workload, n, d, h, w, c))
         return widen(self.x[index], self.x.dtype)
 
-    def turned(self, margins: Margins) -> Any:
-        """Return the input as the block ``turned``: widened, channels last.
+    def rows(self, layout: Rows) -> Callable[..., Any]:
+        """Return what gives an element of the input, widened, by its index with channels last.
 
-        `margins` are rows before and after those of depth and height, which no kernel reads. They repeat the outermost
-        ones: a copy of rows for a task at the border then needs no condition, under which TVM finds no bounds of it.
+        Where rows are turned they are the block ``turned``. Its margins, which no kernel reads, repeat the outermost
+        rows: a copy of rows for a task at the border then needs no condition, under which TVM finds no bounds of it.
         """
+        if not layout.turned:
+            return self.element
         workload = self.workload
         sizes = workload.input_spatial
 
         def element(n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
             depth, height = (
                 tirx.max(tirx.min(index - before, size - 1), 0) if before + after else index
-                for index, size, (before, after) in zip((d, h), sizes, margins, strict=False)
+                for index, size, (before, after) in zip((d, h), sizes, layout.margins, strict=False)
             )
             return self.element(n, depth, height, w, c)
 
-        depth, height = (
-            before + size + after for size, (before, after) in zip(sizes, margins, strict=False)
-        )
-        shape = (workload.batch, depth, height, sizes[2], workload.in_channels)
-        return te.compute(shape, element, "turned")
+        shape = (workload.batch, *layout.row_sizes, sizes[2], workload.in_channels)
+        turned: Callable[..., Any] = te.compute(shape, element, "turned")
+        return turned
 
     def result(self, total: Any, channel: Any) -> Any:
         """Return what becomes of a sum: bias, activation, and the output's dtype where it is stored there at once."""

@@ -13,6 +13,8 @@ from typing import Any
 import tvm_ffi
 from tvm import ir, s_tir, sym, tirx
 
+from tvm_conv3dt.compiler.expressions import at
+
 __all__ = ["overlap_tiles"]
 
 
@@ -41,7 +43,7 @@ def overlap_tiles(function: tirx.PrimFunc) -> tirx.PrimFunc:
             if place is None or len(inner) != 1:
                 kept.append(condition)
                 continue
-            start = _without(values[place], inner[0])
+            start = at(values[place], {inner[0]: 0})
             last = tirx.const(int(condition.b) + offset - sizes[inner[0]], "int32")
             values[place] = tirx.min(start, last) + inner[0]
         predicate = tirx.all(*kept) if kept else tirx.const(True, "bool")
@@ -71,16 +73,6 @@ def _place(condition: Any, values: list[Any], analyzer: sym.Analyzer) -> tuple[i
             if isinstance(difference, tirx.IntImm):
                 return place, int(difference)
     return None, 0
-
-
-def _without(expression: Any, variable: Any) -> Any:
-    """Return an expression at the variable's value 0."""
-    zero = tirx.const(0, "int32")
-
-    def substitute(each: tirx.Var) -> Any:
-        return zero if each.same_as(variable) else each
-
-    return sym.Analyzer().simplify(tvm_ffi.structural_map(expression, [(tirx.Var, substitute)]))
 
 
 def _variables(expression: Any, among: dict[Any, int]) -> list[Any]:

@@ -1,21 +1,30 @@
-"""What the layouts of all formulations say of rows: whether they are turned, and in what they are computed."""
+"""What the layouts of all formulations say of rows: whether they are copied and turned, and in what they are computed."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import cached_property
 
-import numpy as np
-
 from tvm_conv3dt.compiler.elements import turns
-from tvm_conv3dt.spec import Workload
+from tvm_conv3dt.spec import DTYPES, Workload
 
 __all__ = ["Rows"]
 
 
-class Rows:
-    """A layout's rows, as far as the workload alone decides on them."""
+class Rows(ABC):
+    """A layout's rows."""
 
     workload: Workload
+
+    @property
+    @abstractmethod
+    def padded(self) -> bool:
+        """Whether the input's rows are copied for another reason than being turned."""
+
+    @property
+    @abstractmethod
+    def margins(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows of depth and height before and after those of the input that copies of turned rows have."""
 
     @cached_property
     def turned(self) -> bool:
@@ -28,6 +37,22 @@ class Rows:
         return turns(self.workload, self.workload.out_channels)
 
     @property
+    def copied(self) -> bool:
+        """Whether the kernel reads copies of the input's rows, for whichever reason."""
+        return self.turned or self.padded
+
+    @property
+    def row_sizes(self) -> tuple[int, int]:
+        """Depth and height of what the kernel reads, margins counted in."""
+        depth, height = (
+            before + size + after
+            for size, (before, after) in zip(
+                self.workload.input_spatial, self.margins, strict=False
+            )
+        )
+        return depth, height
+
+    @property
     def itemsize(self) -> int:
         """Bytes of an element that is computed with."""
-        return np.dtype(self.workload.sum_dtype).itemsize
+        return DTYPES[self.workload.sum_dtype]

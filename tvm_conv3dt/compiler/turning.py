@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import tvm_ffi
-from tvm import ir, s_tir, sym, tirx
+from tvm import ir, s_tir, tirx
 
 from tvm_conv3dt.compiler.elements import narrow, widen
+from tvm_conv3dt.compiler.expressions import at
 
 __all__ = ["TURN", "transposed", "turn_tiles"]
 
@@ -101,7 +102,7 @@ def _turned(body: Any, loops: tuple[tirx.For, tirx.For]) -> Any:
     def vector(indices: Any, ramp: tirx.For, other: tirx.For, number: int) -> list[Any]:
         """Return indices at the start of one loop, along which they make a vector, and at a number of the other."""
         values = {ramp.loop_var: 0, other.loop_var: number}
-        *others, last = (_at(index, values) for index in indices)
+        *others, last = (at(index, values) for index in indices)
         length = int(ramp.extent)
         step = tirx.const(1, last.ty.dtype)
         return [*others, last if length == 1 else tirx.Ramp(last, step, length)]
@@ -123,11 +124,3 @@ def _found(part: Any, kind: Any, wanted: Any = None) -> list[Any]:
 
     tvm_ffi.structural_walk(part, (kind, visit))
     return found
-
-
-def _at(expression: Any, values: dict[Any, int]) -> Any:
-    def substitute(each: tirx.Var) -> Any:
-        number = next((n for variable, n in values.items() if each.same_as(variable)), None)
-        return each if number is None else tirx.const(number, each.ty.dtype)
-
-    return sym.Analyzer().simplify(tvm_ffi.structural_map(expression, [(tirx.Var, substitute)]))

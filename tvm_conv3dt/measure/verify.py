@@ -32,9 +32,6 @@ _LEAST_NORMAL = {
     "bfloat16": 2.0**-126,
 }
 
-# Of what sums are kept in, where that is not float32.
-_SUM_EPSILON = {"float64": 2.0**-52}
-
 
 @dataclass(frozen=True)
 class Check:
@@ -203,7 +200,7 @@ def _allowed(workload: Workload, products: Array, magnitudes: Array, expected: A
     # A sum of n products, in whatever order, is off by at most n roundings of the sum of magnitudes; the bias
     # is one more. Then the result is rounded to its type.
     epsilon = EPSILON[workload.dtype]
-    rounding = _SUM_EPSILON.get(workload.dtype, 2.0**-23) / 2
+    rounding = EPSILON[workload.sum_dtype] / 2
     allowed = (products + 2) * rounding * magnitudes
     if workload.activation is not None:
         allowed *= max(1.0, abs(workload.alpha or 0.0))  # no activation is steeper

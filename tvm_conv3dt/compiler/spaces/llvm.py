@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-import numpy as np
 from tvm import s_tir
 
 from tvm_conv3dt.compiler.definition import AnyLayout
@@ -18,7 +17,7 @@ from tvm_conv3dt.compiler.layout import PHASES, Layout
 from tvm_conv3dt.compiler.spaces import channel_nest, dot_nest
 from tvm_conv3dt.compiler.spaces.point import Choose, Family, Point
 from tvm_conv3dt.device import Device
-from tvm_conv3dt.spec import Workload
+from tvm_conv3dt.spec import DTYPES, Workload
 
 __all__ = ["apply", "families", "formulations", "layout_of", "points"]
 
@@ -49,7 +48,7 @@ def formulations(workload: Workload, device: Device) -> list[str]:
 
 
 def _lanes(workload: Workload, device: Device) -> int:
-    return device.vector_bits // (8 * np.dtype(workload.sum_dtype).itemsize)
+    return device.vector_bits // (8 * DTYPES[workload.sum_dtype])
 
 
 def families(layout: AnyLayout, device: Device) -> Iterator[Family]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm import s_tir, tirx
+from tvm import s_tir
 
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.turning import TURN
@@ -40,10 +40,8 @@ def copy_input(sch: s_tir.Schedule, layout: AnyLayout, task: Any) -> None:
         channels = sch.get_loops(sch.get_sblock("padded"))[-1]
         sch.vectorize(sch.split(channels, [None, layout.lanes])[1])
     if layout.turned:
-        workload = layout.workload
-        extents = workload.input_spatial[2], workload.in_channels
         whole = task is None and not layout.padded  # its rows are fused
-        _turn(sch, sch.get_sblock("turned"), extents, layout.lanes, rows=0 if whole else 1)
+        _turn(sch, sch.get_sblock("turned"), layout.lanes, rows=0 if whole else 1)
 
 
 def turn_back(sch: s_tir.Schedule, layout: AnyLayout, at: Any) -> None:
@@ -63,32 +61,20 @@ def turn_back(sch: s_tir.Schedule, layout: AnyLayout, at: Any) -> None:
         sch.parallel(sch.fuse(*sch.get_loops(y)[:-2]))
     else:
         sch.reverse_compute_at(y, at, preserve_unit_loops=True)
-    workload = layout.workload
-    extents = workload.output_spatial[2], workload.out_channels
     # A position's phases are two loops.
-    _turn(sch, y, extents, layout.lanes, rows=0 if at is None else 2)
+    _turn(sch, y, layout.lanes, rows=0 if at is None else 2)
 
 
-def _turn(sch: s_tir.Schedule, block: Any, extents: tuple[int, int], lanes: int, rows: int) -> None:
-    """Let a block turn tiles.
-
-    Its last loops are `rows` loops over rows, width and channels, the latter of the given extents; a tile has at
-    most `lanes` of each.
-    """
+def _turn(sch: s_tir.Schedule, block: Any, lanes: int, rows: int) -> None:
+    """Let a block turn tiles of at most `lanes` positions and channels; its last loops are `rows` over rows, and these."""
     loops = sch.get_loops(block)
     (w_outer, w_inner), (c_outer, c_inner) = (
         # Powers of two; tiles that would stick out overlap with those before (`tvm_conv3dt.compiler.overlap`).
-        sch.split(loop, [None, min(lanes, 1 << (_extent(sch, loop, extent).bit_length() - 1))])
-        for loop, extent in zip(loops[-2:], extents, strict=True)
+        sch.split(loop, [None, min(lanes, 1 << (int(sch.get(loop).extent).bit_length() - 1))])
+        for loop in loops[-2:]
     )
     # Rows inside of channels: those of one channel follow each other in memory, channels are far apart.
     sch.reorder(c_outer, *loops[-2 - rows : -2], w_outer, w_inner, c_inner)
     sch.unroll(w_inner)
     sch.unroll(c_inner)
     sch.annotate(block, TURN, 1)
-
-
-def _extent(sch: s_tir.Schedule, loop: Any, most: int) -> int:
-    """Return the turns of a loop: fewer than `most` where an explicit padding leaves a part of each row unread."""
-    extent = sch.get(loop).extent
-    return min(most, int(extent)) if isinstance(extent, tirx.IntImm) else most
