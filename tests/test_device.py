@@ -255,3 +255,10 @@ def test_caches_are_read_from_the_kernel(tmp_path):
 def test_caches_that_the_kernel_does_not_list_are_zero(tmp_path):
     (tmp_path / "sys/devices/system/cpu/cpu0/cache/index0").mkdir(parents=True)
     assert device._caches(tmp_path) == (0, 0, 0)
+
+
+def test_what_does_a_gpu_take_from_the_entry_that_it_inherits():
+    h100, a100 = device.get("cuda-sm90").gpu, device.get("cuda-sm80").gpu
+    assert (h100.multiprocessors, a100.multiprocessors) == (132, 108)
+    assert h100.threads_per_multiprocessor == a100.threads_per_multiprocessor == 2048
+    assert device.get("x86-64-v4").gpu is None

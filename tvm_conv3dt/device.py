@@ -14,6 +14,7 @@ import numpy as np
 from tvm_conv3dt import threads
 from tvm_conv3dt.errors import DeviceError, FileFormatError, PlatformError, describe, show
 from tvm_conv3dt.files import read_toml
+from tvm_conv3dt.gpu import Gpu
 
 __all__ = ["HOST", "Device", "architecture", "cpu_features", "get", "host", "names"]
 
@@ -84,6 +85,8 @@ class Device:
         Last cache, in bytes for all cores; 0 without one.
     fallback : tuple of str
         Devices whose schedules may be used where this one has none, nearest first.
+    gpu : Gpu or None
+        What a device of kind cuda allows.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Device:
     l2_bytes: int
     l3_bytes: int
     fallback: tuple[str, ...]
+    gpu: Gpu | None = None
 
 
 def names() -> tuple[str, ...]:
@@ -259,13 +263,17 @@ def _parse(path: Path) -> dict[str, Device]:
         inherited = devices[parent] if parent is not None else None
         values: dict[str, Any] = {"name": name}
         for field in fields(Device)[1:]:
-            if field.name in entry:
+            if field.name == "gpu":
+                values["gpu"] = _gpu(path, name, entry, inherited)
+            elif field.name in entry:
                 values[field.name] = _value(path, name, field.name, str(field.type), entry)
             elif inherited is not None:
                 values[field.name] = getattr(inherited, field.name)
             else:
                 raise _bad_entry(path, name, f"its field {field.name} is missing")
         unknown = sorted(set(entry) - set(values) - {"inherits"})
+        if (values["kind"] == "cuda") != (values["gpu"] is not None):
+            raise _bad_entry(path, name, "devices of kind cuda have a table gpu, and no others")
         if unknown:
             raise _bad_entry(path, name, f"it has unknown fields: {', '.join(unknown)}")
         devices[name] = Device(**values)
@@ -274,6 +282,24 @@ def _parse(path: Path) -> dict[str, Device]:
             if name not in devices:
                 raise _bad_entry(path, device.name, f"its fallback {name} is no device")
     return devices
+
+
+def _gpu(path: Path, name: str, entry: dict[str, Any], inherited: Device | None) -> Gpu | None:
+    """Return the limits of a GPU: an entry's own, and the rest of those that it inherits."""
+    own = entry.get("gpu", {})
+    known = [field.name for field in fields(Gpu)]
+    if not isinstance(own, dict) or not set(own) <= set(known):
+        raise _bad_entry(path, name, f"its field gpu is {show(own)} and must be a table of {known}")
+    parent = inherited.gpu if inherited is not None else None
+    if not own:
+        return parent
+    values = {each: _value(path, name, each, "int", own) for each in own}
+    missing = set(known) - set(values)
+    if parent is not None:
+        return replace(parent, **values)
+    if missing:
+        raise _bad_entry(path, name, f"its gpu lacks {', '.join(sorted(missing))}")
+    return Gpu(**values)
 
 
 def _value(path: Path, name: str, field: str, kind: str, entry: dict[str, Any]) -> Any:
