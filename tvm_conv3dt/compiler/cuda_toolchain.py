@@ -1,0 +1,58 @@
+"""Compiling CUDA C where there is no GPU: nvcc where it is installed, else NVRTC of PyPI."""
+
+from __future__ import annotations
+
+import os
+
+from tvm_conv3dt.compiler import nvcc, nvrtc
+from tvm_conv3dt.compiler.cuda_binary import CudaBinary
+from tvm_conv3dt.errors import CompilerMissingError, describe
+
+__all__ = ["CudaBinary", "compile_source"]
+
+_MEND = "pip install 'tvm-conv3dt[cuda]'"
+
+
+def compile_source(source: str, arch: str) -> CudaBinary:
+    """Compile CUDA C for one architecture of GPUs, and for later ones as PTX.
+
+    Parameters
+    ----------
+    source : str
+        Kernels that are ``extern "C"``.
+    arch : str
+        As CUDA names it: ``"sm_90"``.
+
+    Returns
+    -------
+    CudaBinary
+        What a CUDA driver loads, and the resources of each kernel.
+
+    Raises
+    ------
+    CompilerMissingError
+        If there is neither an nvcc that works nor NVRTC, or ``NVCC`` names one that does not work.
+    DeviceError
+        If the compiler does not know `arch`.
+    CompileError
+        If the source does not compile.
+    """
+    command = nvcc.command()
+    named = bool(os.environ.get("NVCC", "").strip())
+    if command:
+        reason = nvcc.why_unusable(command)
+        if not reason:
+            return nvcc.compile_source(source, arch, command)
+        if named:
+            mend = f"set NVCC to an nvcc that works, with a C++ compiler beside it, or unset it and {_MEND}"
+            raise CompilerMissingError(
+                describe("run", "the CUDA compiler of NVCC", command[0], reason, mend)
+            )
+        nvccs = f"{command[0]} does not work ({reason})"
+    else:
+        nvccs = "there is no nvcc in NVCC, CUDA_HOME, CUDA_PATH or PATH"
+    lacking = nvrtc.why_unusable()
+    if not lacking:
+        return nvrtc.compile_source(source, arch)
+    rule = f"{nvccs}, and NVRTC cannot be used: {lacking}"
+    raise CompilerMissingError(describe("compile", "CUDA C", arch, rule, _MEND))
