@@ -41,7 +41,7 @@ def command() -> tuple[str, ...]:
             ) from error
     for variable in ("CUDA_HOME", "CUDA_PATH"):
         root = os.environ.get(variable, "").strip()
-        found = shutil.which(Path(root) / "bin" / "nvcc") if root else None
+        found = shutil.which(str(Path(root) / "bin" / "nvcc")) if root else None
         if found:
             return (found,)
     found = shutil.which("nvcc")
