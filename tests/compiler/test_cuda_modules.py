@@ -22,9 +22,11 @@ from tests.compiler.cuda_compilers import (
     with_nvrtc,
 )
 from tvm_conv3dt import device as catalogue
-from tvm_conv3dt.compiler.cuda_modules import cuda_compiler
-from tvm_conv3dt.compiler.linker import linker_command
+from tvm_conv3dt.compiler.cuda_modules import CudaBuild, cuda_compiler
+from tvm_conv3dt.compiler.linker import link, linker_command
 from tvm_conv3dt.errors import CompileError, DeviceError
+
+NATIVE = catalogue.get("x86-64-v2" if catalogue.architecture() == "x86_64" else "aarch64")
 
 
 def doubled(dtype: str = "float32") -> tvm.IRModule:
@@ -50,6 +52,15 @@ def target(arch: str) -> tvm.target.Target:
     return tvm.target.Target(config, host={"kind": "llvm"})
 
 
+def export(module: tvm.runtime.Executable, path: Path | str, build: CudaBuild) -> None:
+    """Link with what there is: the system's C compiler or ziglang."""
+    module.export_library(
+        str(path),
+        fcompile=lambda output, objects, **_: link(objects, Path(output), NATIVE),
+        fpack_imports=build.pack_imports,
+    )
+
+
 @pytest.mark.parametrize("compiler", [with_nvcc, with_nvrtc], ids=["nvcc", "nvrtc"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_exported_library_holds_the_fatbin(compiler, monkeypatch, tmp_path, dtype):
@@ -57,7 +68,7 @@ def test_exported_library_holds_the_fatbin(compiler, monkeypatch, tmp_path, dtyp
     with cuda_compiler("sm_87") as build:
         module = tvm.compile(doubled(dtype), target=target("sm_87"))
     path = tmp_path / "doubled.so"
-    module.export_library(str(path), fpack_imports=build.pack_imports)
+    export(module, path, build)
 
     (binary,) = build.binaries.values()
     assert images(binary.fatbin) == [(PTX, 87), (MACHINE_CODE, 87)]
@@ -76,7 +87,7 @@ def test_loader_of_cuda_modules_gets_the_fatbin(tmp_path):
     with cuda_compiler("sm_90") as build:
         module = tvm.compile(doubled(), target=target("sm_90"))
     path = tmp_path / "doubled.so"
-    module.export_library(str(path), fpack_imports=build.pack_imports)
+    export(module, path, build)
 
     given = []
 
@@ -104,7 +115,7 @@ def test_module_of_another_build_is_not_exported(tmp_path):
         pass
     module = tvm.compile(doubled(), target=target("sm_87"))
     with pytest.raises(CompileError, match="was not compiled by this build"):
-        module.export_library(str(tmp_path / "doubled.so"), fpack_imports=other.pack_imports)
+        export(module, tmp_path / "doubled.so", other)
 
 
 def test_error_of_the_compiler_keeps_its_class():
@@ -135,12 +146,12 @@ def test_functions_of_the_process_are_given_back():
 # A driver's library with nothing in it lets TVM's CUDA runtime be loaded where there is no GPU.
 WITH_RUNTIME = """
 import tvm, tvm_ffi
-from tests.compiler.test_cuda_modules import cuda_compiler, doubled, target
+from tests.compiler.test_cuda_modules import cuda_compiler, doubled, export, target
 assert tvm_ffi.get_global_func("ffi.Module.create.cuda")
 with cuda_compiler("sm_87") as build:
     module = tvm.compile(doubled(), target=target("sm_87"))
 (binary,) = build.binaries.values()
-module.export_library("doubled.so", fpack_imports=build.pack_imports)
+export(module, "doubled.so", build)
 assert binary.fatbin in open("doubled.so", "rb").read()
 (loaded,) = tvm.runtime.load_module("doubled.so").imports
 assert loaded.kind == "cuda"
@@ -160,9 +171,8 @@ def test_tvms_cuda_runtime_takes_the_fatbin(tmp_path):
     names = {name.decode() for name in re.findall(rb"\bcu[A-Z]\w+", sidecar.read_bytes())}
     code = "".join(f"int {name}(void) {{ return 100; }}\n" for name in sorted(names))
     (tmp_path / "driver.c").write_text(code)
-    native = catalogue.get("x86-64-v2" if catalogue.architecture() == "x86_64" else "aarch64")
     subprocess.run(
-        [*linker_command(native), "-shared", "-fPIC", "-o", "libcuda.so.1", "driver.c"],
+        [*linker_command(NATIVE), "-shared", "-fPIC", "-o", "libcuda.so.1", "driver.c"],
         cwd=tmp_path,
         check=True,
     )
