@@ -13,7 +13,12 @@ tvm = pytest.importorskip("tvm")
 import tvm_ffi
 from tvm import s_tir, te
 
-from tests.compiler.cuda_compilers import (
+from tvm_conv3dt import device as catalogue
+from tvm_conv3dt.compiler.cuda_modules import CudaBuild, cuda_compiler
+from tvm_conv3dt.compiler.linker import link, linker_command
+from tvm_conv3dt.errors import CompileError, DeviceError
+
+from .cuda_compilers import (
     MACHINE_CODE,
     PTX,
     any_compiler,
@@ -21,10 +26,6 @@ from tests.compiler.cuda_compilers import (
     with_nvcc,
     with_nvrtc,
 )
-from tvm_conv3dt import device as catalogue
-from tvm_conv3dt.compiler.cuda_modules import CudaBuild, cuda_compiler
-from tvm_conv3dt.compiler.linker import link, linker_command
-from tvm_conv3dt.errors import CompileError, DeviceError
 
 NATIVE = catalogue.get("x86-64-v2" if catalogue.architecture() == "x86_64" else "aarch64")
 

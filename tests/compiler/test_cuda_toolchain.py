@@ -8,7 +8,13 @@ import pytest
 
 pytest.importorskip("tvm")
 
-from tests.compiler.cuda_compilers import (
+from tvm_conv3dt.compiler import nvcc, nvrtc
+from tvm_conv3dt.compiler.cuda_binary import CudaBinary, read_resources
+from tvm_conv3dt.compiler.cuda_toolchain import compile_source
+from tvm_conv3dt.errors import CompileError, CompilerMissingError, DeviceError
+from tvm_conv3dt.gpu import KernelResources
+
+from .cuda_compilers import (
     MACHINE_CODE,
     PTX,
     REVERSE,
@@ -16,11 +22,6 @@ from tests.compiler.cuda_compilers import (
     with_nvcc,
     with_nvrtc,
 )
-from tvm_conv3dt.compiler import nvcc, nvrtc
-from tvm_conv3dt.compiler.cuda_binary import CudaBinary, read_resources
-from tvm_conv3dt.compiler.cuda_toolchain import compile_source
-from tvm_conv3dt.errors import CompileError, CompilerMissingError, DeviceError
-from tvm_conv3dt.gpu import KernelResources
 
 HALF = """
 #include <cuda_fp16.h>
