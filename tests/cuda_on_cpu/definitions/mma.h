@@ -91,13 +91,14 @@ inline void mma_sync(fragment<accumulator, M, N, K, Element>& to, const fragment
                      const fragment<matrix_b, M, N, K, half, LayoutB>& b,
                      const fragment<accumulator, M, N, K, Element>& c) {
   if (!emulation::first_lane()) return;
-  for (int i = 0; i < M; ++i) {
-    float sums[N];
-    for (int j = 0; j < N; ++j) sums[j] = c.values[i][j];
-    for (int k = 0; k < K; ++k)
-      for (int j = 0; j < N; ++j) sums[j] += a.values[i][k] * b.values[k][j];
-    for (int j = 0; j < N; ++j) to.values[i][j] = (float)(Element)sums[j];
-  }
+  // Eight sums are one value: GCC does not keep arrays in registers.
+  typedef float Eight __attribute__((vector_size(32)));
+  for (int i = 0; i < M; ++i)
+    for (int j = 0; j < N; j += 8) {
+      Eight sums = *(const Eight*)&c.values[i][j];
+      for (int k = 0; k < K; ++k) sums += a.values[i][k] * *(const Eight*)&b.values[k][j];
+      for (int each = 0; each < 8; ++each) to.values[i][j + each] = (float)(Element)sums[each];
+    }
 }
 
 }  // namespace wmma
