@@ -48,7 +48,9 @@ _VECTOR_ACCESS = re.compile(
 @cache
 def compilers() -> tuple[tuple[str, ...], ...]:
     """Return the commands that compile C++ with 16-bit floats here, the first choice first."""
-    found = [(path,) for name in ("g++", "c++", "clang++") if (path := shutil.which(name))]
+    paths = [path for name in ("g++", "c++", "clang++") if (path := shutil.which(name))]
+    # One of these is often another name of another.
+    found = [(path,) for path in {str(Path(path).resolve()): path for path in paths}.values()]
     if importlib.util.find_spec("ziglang"):
         # Not `c++`, which would first compile its own standard library.
         found.append((sys.executable, "-m", "ziglang", "cc"))

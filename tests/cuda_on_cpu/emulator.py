@@ -87,10 +87,15 @@ class Emulated:
         RuntimeError
             If the source uses what is not defined here.
         """
-        return cls._from(lower(module, target, pipeline), str(target.attrs["arch"]), compiler)
+        return cls.from_lowered(
+            lower(module, target, pipeline), str(target.attrs["arch"]), compiler
+        )
 
     @classmethod
-    def _from(cls, lowered: Lowered, arch: str, compiler: tuple[str, ...] | None) -> Emulated:
+    def from_lowered(
+        cls, lowered: Lowered, arch: str = "sm_80", compiler: tuple[str, ...] | None = None
+    ) -> Emulated:
+        """Compile source and launches that are there already."""
         kernels = {launch.kernel for each in lowered.functions.values() for launch in each.launches}
         library = compile_source(lowered.source, kernels, arch, compiler)
         return cls(lowered, arch, compiler, _load_copies(library))
@@ -105,7 +110,7 @@ class Emulated:
 
     def with_source(self, source: str) -> Emulated:
         """Return the same functions, with kernels from another source."""
-        return self._from(replace(self.lowered, source=source), self.arch, self.compiler)
+        return self.from_lowered(replace(self.lowered, source=source), self.arch, self.compiler)
 
     def __getitem__(self, name: str) -> Function:
         return Function(self, name)
