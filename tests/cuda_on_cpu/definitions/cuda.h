@@ -1,0 +1,4 @@
+#pragma once
+#include "block.h"
+#include "vectors.h"
+#include "scalars.h"
