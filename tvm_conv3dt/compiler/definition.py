@@ -13,10 +13,11 @@ from typing import Any, TypeAlias
 import tvm_ffi
 from tvm import ir, s_tir, te, tirx
 
-from tvm_conv3dt.compiler import channel_definition, dot_definition
+from tvm_conv3dt.compiler import channel_definition, dot_definition, gemm_definition
 from tvm_conv3dt.compiler.arguments import element_aligned, replace_buffers
 from tvm_conv3dt.compiler.dot_layout import DotLayout
 from tvm_conv3dt.compiler.elements import array_shape, index_of, narrow, stored_dtype
+from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.operands import Operands
 from tvm_conv3dt.compiler.place import Place
@@ -30,7 +31,7 @@ ROWS = "rows"
 # packing, or of what a design space's loops mean.
 VERSION = 2
 
-AnyLayout: TypeAlias = Layout | DotLayout
+AnyLayout: TypeAlias = Layout | DotLayout | GemmLayout
 
 
 def define(layout: AnyLayout, symbol: str = "main") -> tirx.PrimFunc:
@@ -51,9 +52,11 @@ def define(layout: AnyLayout, symbol: str = "main") -> tirx.PrimFunc:
         first, a block ``rows`` makes the results in rows of channels, which ``y`` turns.
     """
     workload = layout.workload
-    operands = Operands.of(workload, layout.packed_shape)
+    operands = Operands.of(layout)
     name = ROWS if layout.turned_back else "y"
-    if isinstance(layout, DotLayout):
+    if isinstance(layout, GemmLayout):
+        results = [gemm_definition.define_gemm(layout, operands, name)]
+    elif isinstance(layout, DotLayout):
         results = [dot_definition.define_dot(layout, operands, name)]
     else:
         results = [channel_definition.define_channels(layout, operands, name)]
@@ -78,6 +81,8 @@ def _rows_shape(layout: AnyLayout) -> tuple[int, ...]:
 
 
 def _place_of(layout: AnyLayout, index: Any) -> Place:
+    if isinstance(layout, GemmLayout):
+        return gemm_definition.place_of(layout, index)
     if isinstance(layout, DotLayout):
         return dot_definition.place_of(layout, index)
     return channel_definition.place_of(layout, index)

@@ -17,7 +17,7 @@ from tvm_conv3dt.compiler.rows import Rows
 from tvm_conv3dt.phases import Axis
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["PHASES", "Layout"]
+__all__ = ["PHASES", "Layout", "foldings"]
 
 PHASES = "phases"
 """The formulation that folds nothing."""
@@ -165,3 +165,10 @@ class Layout(Rows):
                 count = self.axes[index].phases
                 rest, phases[index] = rest // count, rest % count
         return phases[0], phases[1], phases[2], out_channel
+
+
+def foldings(workload: Workload) -> list[str]:
+    """Return the formulations that fold phases, all of whose taps are there: see `Layout.dense`."""
+    strided = [n for n, axis in zip(_AXES, workload.phase_axes, strict=True) if axis.phases > 1]
+    folded = [f"fold-{''.join(strided[start:])}" for start in range(len(strided))]
+    return [each for each in folded if Layout(workload, 1, each).dense]

@@ -24,7 +24,7 @@ class Operands:
     ----------
     workload : Workload
     x, packed, bias : tvm.te.Tensor
-        Input and bias in the workload's dtype, the former in its format; packed filters in that of the sums.
+        Input and bias in the workload's dtype, the former in its format; packed filters in the layout's.
     """
 
     workload: Workload
@@ -33,11 +33,12 @@ class Operands:
     bias: Any
 
     @classmethod
-    def of(cls, workload: Workload, packed_shape: tuple[int, ...]) -> Operands:
-        """Make the tensors."""
+    def of(cls, layout: Rows) -> Operands:
+        """Make the tensors of a layout's workload and packed filters."""
+        workload, packed_shape = layout.workload, layout.packed_shape
         stored = stored_dtype(workload)
         x = te.placeholder(array_shape(workload.input), stored, "x")
-        packed = te.placeholder(array_shape(packed_shape), workload.sum_dtype, "packed")
+        packed = te.placeholder(array_shape(packed_shape), layout.packed_dtype, "packed")
         bias = te.placeholder((workload.out_channels,), stored, "bias")
         return cls(workload, x, packed, bias)
 
@@ -46,10 +47,17 @@ class Operands:
         """The tensors that the operator takes."""
         return [self.x, self.packed, self.bias] if self.workload.bias else [self.x, self.packed]
 
+    def stored(self, n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
+        """Return an element of the input, as it is stored."""
+        return self.x[tuple(index_of(self.workload, n, d, h, w, c))]
+
+    def widened(self, value: Any) -> Any:
+        """Return an element that is computed with."""
+        return widen(value, self.x.dtype)
+
     def element(self, n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
         """Return an element of the input, widened."""
-        index = tuple(index_of(self.workload, n, d, h, w, c))
-        return widen(self.x[index], self.x.dtype)
+        return self.widened(self.stored(n, d, h, w, c))
 
     def rows(self, layout: Rows) -> Callable[..., Any]:
         """Return what gives an element of the input, widened, by its index with channels last.

@@ -1,8 +1,8 @@
 """Filter packing: from TensorFlow's ``[kd, kh, kw, out, in]`` to what the kernels read.
 
 Where output channels are in the lanes, packed filters are ``[blocks, td, th, tw, in, lanes]``: one vector of channels
-stands together, and the vectors that one tap reads follow each other in memory. Taps that a folded
-phase does not have are zero. Where input channels are, packed filters are ``[td, th, tw, out, blocks, lanes]``, and a
+stands together, and the vectors that one tap reads follow each other in memory. On GPUs the lanes are the channels of a
+tile. Taps that a folded phase does not have, and input channels that fill up a tile, are zero. Where input channels are, packed filters are ``[td, th, tw, out, blocks, lanes]``, and a
 channel that two blocks share has half of its filter in each: a zero in one of them would make NaN of an
 infinite input.
 """
@@ -18,9 +18,12 @@ from tvm_conv3dt.compiler.blocks import block_start
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.dot_layout import DotLayout
 from tvm_conv3dt.compiler.elements import array_shape, stored_dtype, widen
+from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.compiler.layout import Layout
 
 __all__ = ["define_packing"]
+
+_THREADS = 256  # of a block on a GPU
 
 
 def define_packing(layout: AnyLayout, symbol: str) -> tirx.PrimFunc:
@@ -28,7 +31,7 @@ def define_packing(layout: AnyLayout, symbol: str) -> tirx.PrimFunc:
 
     Parameters
     ----------
-    layout : Layout or DotLayout
+    layout : Layout, DotLayout or GemmLayout
         Whose filters are packed.
     symbol : str
         Name of the function.
@@ -45,7 +48,12 @@ def define_packing(layout: AnyLayout, symbol: str) -> tirx.PrimFunc:
     function = element_aligned(te.create_prim_func([filters, packed]), ["filters"])
     schedule = s_tir.Schedule(function.with_attr("global_symbol", symbol))
     loops = schedule.get_loops(schedule.get_sblock("packed"))
-    schedule.parallel(schedule.fuse(*loops[:4]))
+    if isinstance(layout, GemmLayout):
+        block, thread = schedule.split(schedule.fuse(*loops), [None, _THREADS])
+        schedule.bind(block, "blockIdx.x")
+        schedule.bind(thread, "threadIdx.x")
+    else:
+        schedule.parallel(schedule.fuse(*loops[:4]))
     return next(iter(schedule.mod.functions.values()))
 
 
@@ -55,6 +63,8 @@ def _of_output_channels(layout: Layout, filters: Any, index: Any) -> Any:
     channel = block_start(cb, layout.lanes, layout.channels) + v
     *phases, out_channel = layout.channel(channel)
     present = [channel < layout.channels] if layout.channels < layout.lanes else []
+    if layout.packed_shape[4] > layout.workload.in_channels:
+        present.append(ci < layout.workload.in_channels)
     taps = []
     for axis, folded, tap, phase in zip(
         layout.axes, layout.folded, (td, th, tw), phases, strict=True
@@ -68,10 +78,12 @@ def _of_output_channels(layout: Layout, filters: Any, index: Any) -> Any:
         present += [reach >= 0, taps[-1] < axis.kernel]
         if axis.dilation > 1:
             present.append(tirx.floormod(reach, axis.dilation) == 0)
-    element = widen(filters[(*taps, out_channel, ci)], filters.dtype)
+    element = filters[(*taps, out_channel, ci)]
+    if filters.dtype != layout.packed_dtype:
+        element = widen(element, filters.dtype)
     if not present:
         return element
-    return tirx.if_then_else(tirx.all(*present), element, tirx.const(0, layout.workload.sum_dtype))
+    return tirx.if_then_else(tirx.all(*present), element, tirx.const(0, layout.packed_dtype))
 
 
 def _of_input_channels(layout: DotLayout, filters: Any, index: Any) -> Any:

@@ -26,6 +26,16 @@ class Rows(ABC):
     def margins(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Rows of depth and height before and after those of the input that copies of turned rows have."""
 
+    @property
+    @abstractmethod
+    def packed_shape(self) -> tuple[int, ...]:
+        """Shape of the packed filters."""
+
+    @property
+    def packed_dtype(self) -> str:
+        """The dtype of packed filters."""
+        return self.workload.sum_dtype
+
     @cached_property
     def turned(self) -> bool:
         """Whether the input is copied with its channels last: see `tvm_conv3dt.compiler.turning`."""

@@ -13,7 +13,11 @@ from tvm_conv3dt.errors import DeviceError, UnsupportedError, describe
 # Features that tell generations of CPUs apart: the catalogue's names and LLVM's.
 _TELLING = {"avx2": "avx2", "avx512f": "avx512f", "avx512_fp16": "avx512fp16"}
 
-__all__ = ["cpu_name", "require_runnable", "resolve", "target_of"]
+# The least that a CPU which calls kernels of a GPU has.
+_HOSTS = {"x86_64": "x86-64-v2", "aarch64": "aarch64"}
+_WARP = 32
+
+__all__ = ["cpu_name", "host_of", "require_runnable", "resolve", "target_of"]
 
 
 def cpu_name() -> str:
@@ -48,21 +52,25 @@ def _microarchitecture() -> str | None:
     return None if beyond else name
 
 
-def target_of(device: Device) -> tvm.target.Target:
-    """Return the TVM target of `device`.
+def host_of(device: Device) -> Device:
+    """Return the CPU that calls kernels of `device`: itself, or for a GPU any of this machine's architecture."""
+    if device.kind != "cuda":
+        return device
+    return catalogue.get(_HOSTS[catalogue.architecture()])
 
-    Raises
-    ------
-    UnsupportedError
-        If the device's kind is not compiled for yet.
-    """
-    if device.kind != "llvm":
-        raise UnsupportedError(
-            describe(
-                "compile for", "device", device.name, f"kind {device.kind} is not supported yet"
-            )
-        )
-    config = {
+
+def target_of(device: Device) -> tvm.target.Target:
+    """Return the TVM target of `device`."""
+    if device.gpu is not None:
+        config = {
+            "kind": "cuda",
+            "arch": device.arch,
+            "max_threads_per_block": device.gpu.threads_per_block,
+            "max_shared_memory_per_block": device.gpu.shared_bytes_per_block,
+            "thread_warp_size": _WARP,
+        }
+        return tvm.target.Target(config, host=target_of(host_of(device)))
+    config: dict[str, Any] = {
         "kind": "llvm",
         "mtriple": f"{device.arch}-{device.os}-gnu",
         "mcpu": device.mcpu,

@@ -13,7 +13,7 @@ from tvm import s_tir
 
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.dot_layout import DOT, DotLayout
-from tvm_conv3dt.compiler.layout import PHASES, Layout
+from tvm_conv3dt.compiler.layout import PHASES, Layout, foldings
 from tvm_conv3dt.compiler.spaces import channel_nest, dot_nest
 from tvm_conv3dt.compiler.spaces.point import Choose, Family, Point
 from tvm_conv3dt.device import Device
@@ -39,11 +39,9 @@ def formulations(workload: Workload, device: Device) -> list[str]:
     lanes = _lanes(workload, device)
     if workload.out_channels >= lanes:
         return [PHASES]
-    strided = [n for n, axis in zip("dhw", workload.phase_axes, strict=True) if axis.phases > 1]
-    folded = [f"fold-{''.join(strided[start:])}" for start in range(len(strided))]
-    layouts = [Layout(workload, lanes, f) for f in folded]
+    layouts = [Layout(workload, lanes, f) for f in foldings(workload)]
     # As many channels as there are outputs in a volume would make one task of it all.
-    folded = [each.formulation for each in layouts if each.dense and each.channels <= lanes * 64]
+    folded = [each.formulation for each in layouts if each.channels <= lanes * 64]
     return [PHASES, *folded, *([DOT] if DotLayout.fits(workload, lanes) else [])]
 
 

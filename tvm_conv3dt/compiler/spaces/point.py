@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from tvm import s_tir
 
@@ -13,9 +13,13 @@ from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import Workload
 
 __all__ = [
+    "AnyFamily",
+    "AnyPoint",
     "Choose",
     "Decide",
     "Family",
+    "GpuFamily",
+    "GpuPoint",
     "Point",
     "decider",
     "mark",
@@ -87,6 +91,56 @@ class Point:
         return candidates.index(getattr(self, name))
 
 
+class GpuFamily(NamedTuple):
+    """The structural choices for GPUs.
+
+    Attributes
+    ----------
+    order : str
+        ``"threads"``, or ``"warps"`` where these together use tensor cores.
+    rows, columns : int
+        Positions and channels of one thread's, or one warp's, results.
+    """
+
+    order: str
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class GpuPoint:
+    """One point of a space for GPUs.
+
+    Attributes
+    ----------
+    formulation : str
+        See `tvm_conv3dt.compiler.gemm_layout`: it has the sizes of the tile of a block of threads.
+    order, rows, columns
+        See `GpuFamily`.
+    unroll : int
+        Input channels whose products are written one after the other.
+    """
+
+    formulation: str
+    order: str
+    rows: int
+    columns: int
+    unroll: int = 1
+
+    @property
+    def family(self) -> GpuFamily:
+        """The structural choices."""
+        return GpuFamily(self.order, self.rows, self.columns)
+
+    def choose(self, name: str, candidates: list[int]) -> int:
+        """Return which of `candidates` this point has for the decision `name`."""
+        return candidates.index(getattr(self, name))
+
+
+AnyPoint: TypeAlias = Point | GpuPoint
+AnyFamily: TypeAlias = Family | GpuFamily
+
+
 def stream_candidates(workload: Workload, device: Device) -> list[int]:
     """Return whether stores may pass by the caches: only those of an output that would leave nothing else in them."""
     size = prod(workload.output_shape) * workload.itemsize
@@ -108,7 +162,7 @@ def mark(sch: s_tir.Schedule, block: Any, formulation: str, order: str) -> None:
     sch.annotate(block, f"{_MARK}:{formulation}:{order}", 1)
 
 
-def point_of(trace: s_tir.schedule.Trace) -> Point:
+def point_of(trace: s_tir.schedule.Trace) -> AnyPoint:
     """Return the decisions that a trace of a design space holds."""
     marks = [str(inst.attrs[0]) for inst in trace.insts if inst.kind.name == "Annotate"]
     _, formulation, order = next(m for m in marks if m.startswith(_MARK)).split(":")
@@ -117,4 +171,5 @@ def point_of(trace: s_tir.schedule.Trace) -> Point:
         for inst in trace.insts
         if inst.kind.name == "SampleCategorical"
     ]
-    return Point(formulation, order, *samples)
+    kind = GpuPoint if formulation.startswith("gemm-") else Point
+    return kind(formulation, order, *samples)

@@ -1,0 +1,116 @@
+"""What the nests for GPUs share: work of a tile divided among the threads of a block, in vectors where memory allows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import s_tir
+
+from tvm_conv3dt.compiler.gemm_layout import GemmLayout
+from tvm_conv3dt.spec import DTYPES
+
+__all__ = ["divide", "fetch_filters", "fetch_input", "start", "store_vector"]
+
+_VECTOR_BYTES = 16
+"""What one thread can load or store at once."""
+
+_THREADS_OF_SUMS = 256
+
+
+def start(sch: s_tir.Schedule, layout: GemmLayout) -> tuple[Any, Any, Any, Any]:
+    """Divide the results into tiles, one for a block of threads.
+
+    Where the input channels are shared among blocks, what they make is sums in memory, which ``y`` adds up at the end.
+
+    Returns
+    -------
+    tuple
+        The block that a tile ends in; the loop over tiles; and those over a tile's positions and channels.
+    """
+    y = sch.get_sblock("y")
+    if layout.parts > 1:
+        last = sch.cache_write(sch.get_sblock("accumulator"), 0, "local")
+        loop = sch.fuse(*sch.get_loops(y))
+        block, thread = sch.split(loop, [None, _THREADS_OF_SUMS])
+        sch.bind(block, "blockIdx.x")
+        sch.bind(thread, "threadIdx.x")
+    else:
+        last = y
+    *part, rd, rh, rw, cb, m, v = sch.get_loops(last)
+    tile, m = sch.split(m, [None, layout.positions])
+    sch.reorder(*part, tile, rd, rh, rw, cb, m, v)
+    # Phases and channels of the same positions follow each other: they read the same input.
+    block = sch.fuse(*part, tile, rd, rh, rw, cb)
+    sch.bind(block, "blockIdx.x")
+    # The CUDA compiler unrolls as well, and TVM would take minutes where an activation is long.
+    sch.annotate(block, "pragma_unroll_explicit", 0)
+    return last, block, m, v
+
+
+def divide(sch: s_tir.Schedule, loop: Any, threads: tuple[int, ...], vector: int) -> None:
+    """Divide the turns of a loop among the threads of a block, `vector` neighbours to each at a time.
+
+    Parameters
+    ----------
+    threads : tuple of int
+        Threads along x, or along y and x.
+    """
+    *_, inner = split = sch.split(loop, [None, *threads, vector])
+    for each, name in zip(reversed(split[1:-1]), "xy", strict=False):
+        sch.bind(each, f"threadIdx.{name}")
+    if vector > 1:
+        sch.vectorize(inner)
+
+
+def fetch_input(
+    sch: s_tir.Schedule, block: Any, layout: GemmLayout, threads: tuple[int, ...]
+) -> None:
+    """Let a block's threads bring the input's tile: in the order in which it lies in memory."""
+    first, second = sch.get_loops(block)[-2:]
+    positions, channels = (first, second) if layout.matrix_units else (second, first)
+    workload = layout.workload
+    if workload.data_format == "NCDHW":
+        sch.reorder(channels, positions)
+        divide(sch, sch.fuse(channels, positions), threads, 1)
+        return
+    sch.reorder(positions, channels)
+    vector = _VECTOR_BYTES // DTYPES[workload.dtype]
+    whole = workload.in_channels % vector == 0 and layout.depth % vector == 0
+    if workload.dtype == "bfloat16" or not whole:  # each element is widened by itself
+        vector = 1
+    vector = _fitting(vector, layout.positions * layout.depth, threads)
+    divide(sch, sch.fuse(positions, channels), threads, vector)
+
+
+def fetch_filters(
+    sch: s_tir.Schedule, block: Any, layout: GemmLayout, threads: tuple[int, ...]
+) -> None:
+    """Let a block's threads bring the filters' tile, which lies in one piece."""
+    elements = layout.depth * layout.lanes
+    vector = _fitting(_VECTOR_BYTES // DTYPES[layout.packed_dtype], elements, threads)
+    divide(sch, sch.fuse(*sch.get_loops(block)[-2:]), threads, vector)
+
+
+def store_vector(layout: GemmLayout, most: int) -> int:
+    """Return how many neighbouring channels of a result, up to `most`, a thread can store at once."""
+    workload = layout.workload
+    simple = (
+        workload.data_format == "NDHWC"
+        and not any(layout.folded)
+        and layout.channels >= layout.lanes
+        and workload.dtype != "bfloat16"
+        and workload.activation not in ("elu", "sigmoid", "tanh")
+    )
+    while simple and most > 1 and workload.out_channels % most:
+        most //= 2
+    return most if simple else 1
+
+
+def _fitting(vector: int, elements: int, threads: tuple[int, ...]) -> int:
+    """Return the largest part of a vector of which each thread gets equally many."""
+    count = 1
+    for each in threads:
+        count *= each
+    while vector > 1 and elements % (count * vector):
+        vector //= 2
+    return vector
