@@ -92,7 +92,7 @@ def write_bundle(
         for level, held in kernels.items():
             file = LibraryFile.of(shutil.copy(library, folder / f"{workload.id}.{level}.so"))
             schedule = ScheduleSummary("default", "gather", None)
-            held.append(Kernel(name, file, workload.filters, 0, schedule))
+            held.append(Kernel(name, file, workload.filters, "float32", 0, schedule))
         library.unlink()
     Manifest(
         package="0.1.0",
@@ -101,6 +101,7 @@ def write_bundle(
         definition=1,
         platform=Platform("llvm", "linux", device.architecture()),
         runtime=LibraryFile.of(runtime),
+        cuda=None,
         layers=tuple(
             Layer(name, workload, workload.id, f"{workload.id}_pack")
             for name, workload in workloads.items()

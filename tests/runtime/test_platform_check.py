@@ -19,6 +19,7 @@ MANIFEST = Manifest(
     definition=1,
     platform=Platform("llvm", "linux", "x86_64"),
     runtime=LibraryFile("libtvm_runtime.so", "cd" * 32, 5678),
+    cuda=None,
     layers=(),
     levels=tuple(Level(name, name, device.get(name).cpu_features, ()) for name in NAMES),
 )
