@@ -70,6 +70,11 @@ def test_gpus_are_told_in_the_drivers_order(driver):
     assert cuda_driver.find() == CudaDriver((13, 0), (first, second))
 
 
+@pytest.mark.parametrize(("capability", "arch"), [((7, 5), "sm_75"), ((12, 0), "sm_120")])
+def test_architecture_is_named_as_compilers_do(capability, arch):
+    assert CudaGpu("Tester", capability).arch == arch
+
+
 @pytest.mark.parametrize(
     ("version", "cuda"), [(13000, (13, 0)), (12080, (12, 8)), (13010, (13, 1)), (11040, (11, 4))]
 )

@@ -32,6 +32,11 @@ class CudaGpu:
     name: str
     capability: tuple[int, int]
 
+    @property
+    def arch(self) -> str:
+        """Its architecture in the names of compilers: ``"sm_90"``."""
+        return "sm_{}{}".format(*self.capability)
+
 
 @dataclass(frozen=True)
 class CudaDriver:

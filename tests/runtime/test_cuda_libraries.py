@@ -46,6 +46,7 @@ PREAMBLE = """
 import os, sys
 sys.path.insert(0, {root!r})
 BUNDLE, CPU_BUNDLE = {bundle!r}, {cpu_bundle!r}
+sys.modules["torch"] = None  # tvm-ffi imports it where it is installed, which takes seconds
 import tvm_ffi
 from tvm_conv3dt import cudart, errors, runtime
 

@@ -94,9 +94,7 @@ def _cuda() -> dict[str, object]:
     missing = []
     try:
         driver = cuda_driver.find()
-        facts["gpus"] = [
-            f"{gpu.name} (sm_{''.join(map(str, gpu.capability))})" for gpu in driver.gpus
-        ]
+        facts["gpus"] = [{"name": gpu.name, "arch": gpu.arch} for gpu in driver.gpus]
         facts["cuda_driver"] = ".".join(map(str, driver.cuda))
     except PlatformError as error:
         missing.append(str(error))
@@ -149,5 +147,6 @@ def _text(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {found}" for name, found in value.items() if found is not None)
     if isinstance(value, list):
-        return " ".join(str(item) for item in value) or "none"
+        words = [_text(item) for item in value]
+        return ("; " if any(" " in word for word in words) else " ").join(words) or "none"
     return "none found" if value is None else str(value)

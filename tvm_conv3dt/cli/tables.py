@@ -48,7 +48,8 @@ def bundle_table(manifest: Manifest) -> None:
         f"tvm-ffi {manifest.tvm_ffi}, definition {manifest.definition}",
     }
     if manifest.cuda is not None:
-        fields["gpu code"] = f"CUDA {manifest.cuda.toolkit}, needs {manifest.cuda.cudart}"
+        cuda = manifest.cuda
+        fields["cuda"] = f"kernels of CUDA {cuda.toolkit}, needs {cuda.cudart}"
     here, why_not = _on_this_machine(manifest)
     if why_not:
         fields["does not run"] = why_not
