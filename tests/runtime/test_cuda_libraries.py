@@ -111,9 +111,11 @@ def stubs(tmp_path_factory):
 
 @pytest.fixture
 def nothing(tmp_path):
-    """A folder that hides this machine's CUDA, if it has any: the loader stops at files that are no libraries."""
+    """A folder that hides this machine's CUDA, if it has any, from the loader, which stops at files that are no
+    libraries, and from Python, which stops at a package that has no others beside it."""
     folder = tmp_path / "nothing"
-    folder.mkdir()
+    (folder / "nvidia").mkdir(parents=True)
+    (folder / "nvidia" / "__init__.py").touch()
     for name in ("libcuda.so.1", "libcudart.so.13"):
         (folder / name).touch()
     return folder
@@ -180,7 +182,7 @@ def test_machine_without_the_cuda_runtime_loads_nothing(run, stubs, nothing):
     program = f"""
         from pathlib import Path
         cudart._TOOLKITS = Path({str(nothing)!r})
-        sys.path = [each for each in sys.path if not os.path.isdir(os.path.join(each, "nvidia"))]
+        sys.path.insert(0, {str(nothing)!r})
     """
     said, mapped, registered = run(textwrap.dedent(program) + REFUSED, [stubs / "driver", nothing])
     assert said.startswith("LibraryError: failed to load CUDA runtime library with libcudart.so.13")
@@ -231,8 +233,12 @@ def test_cuda_runtime_of_a_wheel_is_the_one_that_tvm_gets(run, stubs, nothing, t
 
 def test_cuda_runtime_of_a_toolkit_is_the_one_that_tvm_gets(run, stubs, nothing, tmp_path):
     path = copied(stubs, tmp_path / "cuda-13.0" / "targets" / "any-linux" / "lib")
-    program = f"from pathlib import Path; cudart._TOOLKITS = Path({str(tmp_path)!r})" + LOADED
-    assert run(program, [stubs / "driver", nothing])[1] == str(path)
+    program = f"""
+        from pathlib import Path
+        cudart._TOOLKITS = Path({str(tmp_path)!r})
+        sys.path.insert(0, {str(nothing)!r})
+    """
+    assert run(textwrap.dedent(program) + LOADED, [stubs / "driver", nothing])[1] == str(path)
 
 
 def test_cuda_runtime_that_is_loaded_already_is_the_one_that_tvm_gets(
