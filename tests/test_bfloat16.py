@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from tvm_conv3dt.bfloat16 import bfloat16
+from tvm_conv3dt.bfloat16 import bfloat16, numpy_dtype
 from tvm_conv3dt.errors import UnsupportedError
-from tvm_conv3dt.spec import Workload
+from tvm_conv3dt.spec import DTYPES, Workload
 
 
 def test_it_is_the_workloads():
@@ -17,6 +17,13 @@ def test_it_is_the_workloads():
     # What the package tells bfloat16 from all other dtypes that it takes by.
     assert bfloat16().isbuiltin == 2
     assert {np.dtype(name).isbuiltin for name in ("float16", "float32", "float64")} == {1}
+
+
+@pytest.mark.parametrize("name", DTYPES)
+def test_every_dtype_has_one_of_numpy_of_its_size(name):
+    if name == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    assert (numpy_dtype(name).name, numpy_dtype(name).itemsize) == (name, DTYPES[name])
 
 
 def test_missing_package_is_named(monkeypatch):

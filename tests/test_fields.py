@@ -21,11 +21,23 @@ def test_each_kind_is_returned():
     taken.finish()
 
 
+def test_what_may_be_null_is_returned_either_way():
+    taken = fields(a=None, b="x", c=None, d={"e": 1})
+    assert (taken.optional_text("a"), taken.optional_text("b")) == (None, "x")
+    assert taken.optional_child("c") is None
+    child = taken.optional_child("d")
+    assert child is not None
+    assert child.integer("e") == 1
+    taken.finish()
+
+
 @pytest.mark.parametrize(
     ("kind", "value"),
     [
         ("text", 3),
         ("text", None),
+        ("optional_text", 3),
+        ("optional_child", []),
         ("integer", True),
         ("integer", 3.0),
         ("integer", "3"),
@@ -51,7 +63,19 @@ def test_value_of_another_kind_is_refused(kind, value):
         getattr(fields(field=value), kind)("field")
 
 
-@pytest.mark.parametrize("kind", ["text", "integer", "texts", "child", "children", "mapping"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "text",
+        "optional_text",
+        "integer",
+        "texts",
+        "child",
+        "optional_child",
+        "children",
+        "mapping",
+    ],
+)
 def test_missing_field_is_refused(kind):
     with pytest.raises(FileFormatError, match="with field: the field is missing"):
         getattr(fields(), kind)("field")

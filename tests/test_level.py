@@ -1,5 +1,7 @@
 """A level: what it lacks to run, its kernels, and the description of a library."""
 
+from dataclasses import replace
+
 import pytest
 
 from tvm_conv3dt.errors import FileFormatError
@@ -7,7 +9,8 @@ from tvm_conv3dt.level import Kernel, Level, LibraryFile, ScheduleSummary
 
 SCHEDULE = ScheduleSummary("default", "phases", None)
 KERNELS = tuple(
-    Kernel(name, LibraryFile(f"{name}.so", "ab" * 32, 1), (8,), 0, SCHEDULE) for name in "ab"
+    Kernel(name, LibraryFile(f"{name}.so", "ab" * 32, 1), (8,), "float32", 0, SCHEDULE)
+    for name in "ab"
 )
 LEVEL = Level("x86-64-v3", "x86-64-v3", ("fma", "avx2", "f16c"), KERNELS)
 
@@ -31,6 +34,14 @@ def test_kernel_is_found_by_its_layer():
 def test_kernel_of_no_layer_is_not_found():
     with pytest.raises(KeyError, match="c"):
         LEVEL.kernel("c")
+
+
+@pytest.mark.parametrize(
+    ("arch", "capability"),
+    [("sm_75", (7, 5)), ("sm_90", (9, 0)), ("sm_120", (12, 0)), (None, None)],
+)
+def test_architecture_of_a_gpu_is_a_compute_capability(arch, capability):
+    assert replace(LEVEL, gpu_arch=arch).capability == capability
 
 
 def test_library_is_described_as_it_is(tmp_path):

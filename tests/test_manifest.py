@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from tvm_conv3dt.errors import FileFormatError
+from tvm_conv3dt.gpu import KernelResources
 from tvm_conv3dt.level import Kernel, Level, LibraryFile, ScheduleSummary
-from tvm_conv3dt.manifest import FILE_NAME, Layer, Manifest, Platform
+from tvm_conv3dt.manifest import FILE_NAME, CudaRuntime, Layer, Manifest, Platform
 from tvm_conv3dt.spec import Workload
 
 WORKLOAD = Workload.make([1, 2, 2, 2, 3], [2, 2, 2, 4, 3], [1, 4, 4, 4, 4], 2, "VALID")
@@ -20,7 +21,7 @@ NAMES = ("a/one", "a/two")
 def level(device, *features):
     library = LibraryFile(f"{WORKLOAD.id}.{device}.so", "ab" * 32, 1234)
     schedule = ScheduleSummary("tuned", "phases", 0.25)
-    kernels = (Kernel(name, library, (8, 1, 3, 16), 4096, schedule) for name in NAMES)
+    kernels = (Kernel(name, library, (8, 1, 3, 16), "float32", 4096, schedule) for name in NAMES)
     return Level(device, device, features, tuple(kernels))
 
 
@@ -31,17 +32,41 @@ MANIFEST = Manifest(
     definition=1,
     platform=Platform("llvm", "linux", "x86_64"),
     runtime=LibraryFile("libtvm_runtime.so", "cd" * 32, 5678),
+    cuda=None,
     layers=tuple(Layer(name, WORKLOAD, WORKLOAD.id, f"{WORKLOAD.id}_pack") for name in NAMES),
     levels=(level("x86-64-v3", "avx2", "fma"), level("x86-64-v2", "ssse3")),
 )
+
+RESOURCES = (
+    KernelResources("run_kernel", 256, 128, 49152, 0),
+    KernelResources("pack", 64, 16, 0, 0),
+)
+
+
+def gpu_level(arch):
+    """A level of a GPU, of kernels with packed filters of float16."""
+    made = level(f"cuda-{arch}", "avx2")
+    kernels = (replace(each, packed_dtype="float16", resources=RESOURCES) for each in made.kernels)
+    return replace(made, kernels=tuple(kernels), gpu_arch=arch)
+
+
+CUDA = replace(
+    MANIFEST,
+    platform=Platform("cuda", "linux", "x86_64"),
+    cuda=CudaRuntime(
+        LibraryFile("libtvm_runtime_cuda.so", "ef" * 32, 9012), "libcudart.so.13", "13.0"
+    ),
+    levels=(gpu_level("sm_90"), gpu_level("sm_87")),
+)
+MANIFESTS = pytest.mark.parametrize("manifest", [MANIFEST, CUDA], ids=["llvm", "cuda"])
 
 
 @pytest.fixture
 def damaged(tmp_path):
     """A function that writes a manifest after a change and reads it."""
 
-    def read(change):
-        values = copy.deepcopy(MANIFEST.to_dict())
+    def read(change, manifest=MANIFEST):
+        values = copy.deepcopy(manifest.to_dict())
         change(values)
         (tmp_path / FILE_NAME).write_text(json.dumps(values))
         return Manifest.read(tmp_path)
@@ -49,9 +74,10 @@ def damaged(tmp_path):
     return read
 
 
-def test_manifest_goes_there_and_back(tmp_path):
-    MANIFEST.write(tmp_path)
-    assert Manifest.read(tmp_path) == MANIFEST
+@MANIFESTS
+def test_manifest_goes_there_and_back(manifest, tmp_path):
+    manifest.write(tmp_path)
+    assert Manifest.read(tmp_path) == manifest
 
 
 def test_manifest_of_no_layers_goes_there_and_back(damaged):
@@ -65,7 +91,7 @@ def test_manifest_of_no_layers_goes_there_and_back(damaged):
 
 def test_form_is_the_documented_one():
     values = MANIFEST.to_dict()
-    assert values["schema"] == 2
+    assert values["schema"] == 3
     assert values["platform"] == {"kind": "llvm", "os": "linux", "arch": "x86_64"}
     assert values["layers"][0] == {
         "name": "a/one",
@@ -76,13 +102,39 @@ def test_form_is_the_documented_one():
     first = values["levels"][0]
     assert [first["device"], first["mcpu"]] == ["x86-64-v3", "x86-64-v3"]
     assert first["cpu_features"] == ["avx2", "fma"]
+    assert (values["cuda"], first["gpu_arch"]) == (None, None)
     assert first["kernels"][0] == {
         "layer": "a/one",
         "library": {"file": f"{WORKLOAD.id}.x86-64-v3.so", "sha256": "ab" * 32, "bytes": 1234},
         "packed_shape": [8, 1, 3, 16],
+        "packed_dtype": "float32",
         "workspace_bytes": 4096,
         "schedule": {"source": "tuned", "formulation": "phases", "median_ms": 0.25},
+        "resources": [],
     }
+
+
+def test_form_for_gpus_is_the_documented_one():
+    values = CUDA.to_dict()
+    assert values["platform"] == {"kind": "cuda", "os": "linux", "arch": "x86_64"}
+    assert values["cuda"] == {
+        "library": {"file": "libtvm_runtime_cuda.so", "sha256": "ef" * 32, "bytes": 9012},
+        "cudart": "libcudart.so.13",
+        "toolkit": "13.0",
+    }
+    first = values["levels"][0]
+    assert (first["device"], first["gpu_arch"]) == ("cuda-sm_90", "sm_90")
+    assert first["kernels"][0]["packed_dtype"] == "float16"
+    assert first["kernels"][0]["resources"] == [
+        {
+            "name": "run_kernel",
+            "threads": 256,
+            "registers": 128,
+            "shared_bytes": 49152,
+            "spill_bytes": 0,
+        },
+        {"name": "pack", "threads": 64, "registers": 16, "shared_bytes": 0, "spill_bytes": 0},
+    ]
 
 
 def test_what_levels_share_is_written_once():
@@ -112,7 +164,7 @@ def holder(values, place):
 OPTIONAL = {"padding", "data_format", "dilations", "dtype", "bias", "activation", "alpha"}
 PLACES = [
     place
-    for place in places(MANIFEST.to_dict())
+    for place in places(CUDA.to_dict())
     if not ("workload" in place and place[-1] in OPTIONAL) and 1 not in place
 ]
 
@@ -120,7 +172,7 @@ PLACES = [
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: ".".join(map(str, place)))
 def test_missing_field_is_refused(damaged, place):
     with pytest.raises(FileFormatError, match=rf"manifest\.json.*{place[-1]}"):
-        damaged(lambda values: holder(values, place).pop(place[-1]))
+        damaged(lambda values: holder(values, place).pop(place[-1]), CUDA)
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: ".".join(map(str, place)))
@@ -129,7 +181,7 @@ def test_field_of_another_type_is_refused(damaged, place):
         holder(values, place)[place[-1]] = {"another": ["type"]}
 
     with pytest.raises(FileFormatError, match=r"manifest\.json"):
-        damaged(change)
+        damaged(change, CUDA)
 
 
 @pytest.mark.parametrize(
@@ -138,22 +190,25 @@ def test_field_of_another_type_is_refused(damaged, place):
         (),
         ("platform",),
         ("runtime",),
+        ("cuda",),
+        ("cuda", "library"),
         ("layers", 0),
         ("layers", 0, "symbols"),
         ("levels", 0),
         ("levels", 1, "kernels", 1),
         ("levels", 1, "kernels", 1, "library"),
         ("levels", 1, "kernels", 1, "schedule"),
+        ("levels", 1, "kernels", 1, "resources", 1),
     ],
 )
 def test_unknown_field_is_refused(damaged, place):
     with pytest.raises(FileFormatError, match=r"later=1: no such field is known"):
-        damaged(lambda values: holder(values, (*place, "")).update(later=1))
+        damaged(lambda values: holder(values, (*place, "")).update(later=1), CUDA)
 
 
-@pytest.mark.parametrize("schema", [0, 1, 3, 99])
+@pytest.mark.parametrize("schema", [0, 1, 2, 4, 99])
 def test_other_schema_is_refused(damaged, schema):
-    rule = f"its schema is {schema} and this version reads 2; make the file again"
+    rule = f"its schema is {schema} and this version reads 3; make the file again"
     with pytest.raises(FileFormatError, match=rule):
         damaged(lambda values: values.update(schema=schema))
 
@@ -179,6 +234,14 @@ LEAVING = [
 def test_runtime_outside_the_folder_is_refused(damaged, name):
     with pytest.raises(FileFormatError, match="a file in the bundle's folder"):
         damaged(lambda values: values["runtime"].update(file=name))
+
+
+@pytest.mark.parametrize("name", LEAVING)
+def test_cuda_runtime_outside_the_folder_is_refused(damaged, name):
+    with pytest.raises(
+        FileFormatError, match=r"cuda\.library\.file=.*a file in the bundle's folder"
+    ):
+        damaged(lambda values: values["cuda"]["library"].update(file=name), CUDA)
 
 
 @pytest.mark.parametrize("name", LEAVING)
@@ -267,3 +330,70 @@ def test_library_of_another_level_is_refused(damaged):
     where = r"levels\[1\]\.kernels\[1\]\.library\.file="
     with pytest.raises(FileFormatError, match=rf"{where}.*it belongs to the level x86-64-v3"):
         damaged(change)
+
+
+@pytest.mark.parametrize("kind", ["metal", "", "LLVM", "cuda "])
+def test_kind_that_is_not_known_is_refused(damaged, kind):
+    with pytest.raises(FileFormatError, match=r"platform\.kind=.*: it must be one of llvm, cuda"):
+        damaged(lambda values: values["platform"].update(kind=kind))
+
+
+def test_bundle_for_gpus_without_a_cuda_runtime_is_refused(damaged):
+    with pytest.raises(FileFormatError, match=r"cuda=None: a bundle of kind 'cuda' has one"):
+        damaged(lambda values: values.update(cuda=None), CUDA)
+
+
+def test_bundle_for_cpus_with_a_cuda_runtime_is_refused(damaged):
+    with pytest.raises(
+        FileFormatError, match=r"cuda=CudaRuntime.*: a bundle of kind 'llvm' has none"
+    ):
+        damaged(lambda values: values.update(cuda=CUDA.to_dict()["cuda"]))
+
+
+def test_level_of_a_bundle_for_gpus_without_an_architecture_is_refused(damaged):
+    where = r"levels\[1\]\.gpu_arch=None"
+    with pytest.raises(FileFormatError, match=rf"{where}: a bundle of kind 'cuda' has one"):
+        damaged(lambda values: values["levels"][1].update(gpu_arch=None), CUDA)
+
+
+def test_level_of_a_bundle_for_cpus_with_an_architecture_of_gpus_is_refused(damaged):
+    where = r"levels\[1\]\.gpu_arch='sm_90'"
+    with pytest.raises(FileFormatError, match=rf"{where}: a bundle of kind 'llvm' has none"):
+        damaged(lambda values: values["levels"][1].update(gpu_arch="sm_90"))
+
+
+def test_kernel_for_cpus_that_takes_of_a_gpu_is_refused(damaged):
+    resources = CUDA.to_dict()["levels"][0]["kernels"][0]["resources"]
+    where = r"levels\[0\]\.kernels\[1\]\.resources="
+    with pytest.raises(FileFormatError, match=rf"{where}.*: a bundle of kind 'llvm' has none"):
+        damaged(lambda values: values["levels"][0]["kernels"][1].update(resources=resources))
+
+
+@pytest.mark.parametrize(
+    "arch", ["", "sm_9", "sm_90a", "sm_1000", "sm_", "90", "compute_90", "sm_09"]
+)
+def test_architecture_of_another_form_is_refused(damaged, arch):
+    with pytest.raises(FileFormatError, match=r"levels\[0\]\.gpu_arch=.*such as 'sm_90'"):
+        damaged(lambda values: values["levels"][0].update(gpu_arch=arch), CUDA)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "libcudart.so", "libcudart.so.", "../libcudart.so.13", "libc.so.6", "libcudart.so.13\n"],
+)
+def test_cuda_runtime_library_of_another_name_is_refused(damaged, name):
+    with pytest.raises(FileFormatError, match=r"cuda\.cudart=.*such as 'libcudart\.so\.13'"):
+        damaged(lambda values: values["cuda"].update(cudart=name), CUDA)
+
+
+@pytest.mark.parametrize("version", ["", "13", "13.0.1", "V13.0", "13."])
+def test_toolkit_of_another_form_is_refused(damaged, version):
+    with pytest.raises(FileFormatError, match=r"cuda\.toolkit=.*such as '13\.0'"):
+        damaged(lambda values: values["cuda"].update(toolkit=version), CUDA)
+
+
+@pytest.mark.parametrize("dtype", ["", "int8", "float", "Float32", "complex64"])
+def test_packed_dtype_that_is_not_known_is_refused(damaged, dtype):
+    where = r"levels\[0\]\.kernels\[0\]\.packed_dtype="
+    with pytest.raises(FileFormatError, match=rf"{where}.*: it must be one of float32, float64"):
+        damaged(lambda values: values["levels"][0]["kernels"][0].update(packed_dtype=dtype))

@@ -8,7 +8,18 @@ import numpy as np
 
 from tvm_conv3dt.errors import UnsupportedError, describe
 
-__all__ = ["bfloat16"]
+__all__ = ["bfloat16", "numpy_dtype"]
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """Return NumPy's dtype of a name in `spec.DTYPES`.
+
+    Raises
+    ------
+    UnsupportedError
+        For bfloat16 where the package ml_dtypes is not installed.
+    """
+    return bfloat16() if name == "bfloat16" else np.dtype(name)
 
 
 def bfloat16() -> np.dtype[Any]:

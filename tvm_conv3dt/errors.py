@@ -97,7 +97,7 @@ class SignatureError(Conv3dtError):
 
 
 class PlatformError(Conv3dtError):
-    """The machine's operating system, architecture or CPU features do not fit."""
+    """The machine's operating system, architecture, CPU features, GPU or its driver do not fit."""
 
 
 class LibraryError(Conv3dtError, OSError):

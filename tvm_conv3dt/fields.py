@@ -43,6 +43,13 @@ class Fields:
             raise self.refuse(name, value, "it must be a string")
         return value
 
+    def optional_text(self, name: str) -> str | None:
+        """Take a string, or null."""
+        value = self._take(name)
+        if value is not None and not isinstance(value, str):
+            raise self.refuse(name, value, "it must be a string or null")
+        return value
+
     def integer(self, name: str, minimum: int = 0) -> int:
         """Take an integer of at least `minimum`, and below 2**63."""
         return self._integer(name, self._take(name), minimum)
@@ -78,6 +85,11 @@ class Fields:
     def child(self, name: str) -> Fields:
         """Take an object, as `Fields` of its own."""
         return Fields(self._path, self._take(name), self._at(name))
+
+    def optional_child(self, name: str) -> Fields | None:
+        """Take an object, as `Fields` of its own, or null."""
+        value = self._take(name)
+        return None if value is None else Fields(self._path, value, self._at(name))
 
     def children(self, name: str) -> tuple[Fields, ...]:
         """Take a list of objects."""

@@ -11,12 +11,16 @@ from typing import Any
 
 from tvm_conv3dt import files
 from tvm_conv3dt.fields import Fields
+from tvm_conv3dt.gpu import KernelResources
+from tvm_conv3dt.spec import DTYPES
 
 __all__ = ["Kernel", "Level", "LibraryFile", "ScheduleSummary"]
 
 # One component, so that no name leaves the bundle's folder; no leading dot, so that none is "..".
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# Without the suffix of code that runs on one architecture only, such as sm_90a.
+_GPU_ARCH = re.compile(r"sm_([1-9][0-9]?)([0-9])")
 
 
 @dataclass(frozen=True)
@@ -108,18 +112,24 @@ class Kernel:
     library : LibraryFile
         The library that holds it.
     packed_shape : tuple of int
-        Shape of the packed filters, of the workload's `sum_dtype` and 64-byte aligned.
+        Shape of the packed filters, which are 64-byte aligned.
+    packed_dtype : str
+        Their dtype.
     workspace_bytes : int
         Memory that one call takes beside its arguments, in bytes.
     schedule : ScheduleSummary
         Where its schedule came from.
+    resources : tuple of KernelResources
+        What each of its functions that run on a GPU takes of it; none for a CPU.
     """
 
     layer: str
     library: LibraryFile
     packed_shape: tuple[int, ...]
+    packed_dtype: str
     workspace_bytes: int
     schedule: ScheduleSummary
+    resources: tuple[KernelResources, ...] = ()
 
     @classmethod
     def from_fields(cls, fields: Fields) -> Kernel:
@@ -128,15 +138,23 @@ class Kernel:
             layer=fields.text("layer"),
             library=LibraryFile.from_fields(fields.child("library")),
             packed_shape=fields.integers("packed_shape", minimum=1),
+            packed_dtype=fields.text("packed_dtype"),
             workspace_bytes=fields.integer("workspace_bytes"),
             schedule=ScheduleSummary.from_fields(fields.child("schedule")),
+            resources=tuple(
+                KernelResources.from_fields(each) for each in fields.children("resources")
+            ),
         )
+        if kernel.packed_dtype not in DTYPES:
+            rule = f"it must be one of {', '.join(DTYPES)}"
+            raise fields.refuse("packed_dtype", kernel.packed_dtype, rule)
         fields.finish()
         return kernel
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object of this kernel."""
-        return {**asdict(self), "packed_shape": list(self.packed_shape)}
+        values = asdict(self)
+        return values | {each: list(values[each]) for each in ("packed_shape", "resources")}
 
 
 @dataclass(frozen=True)
@@ -148,17 +166,20 @@ class Level:
     device : str
         The device's name, which is the level's too.
     mcpu : str
-        LLVM's name of the CPU that the code is for.
+        LLVM's name of the CPU that the code is for: with a GPU, the code that starts its kernels.
     cpu_features : tuple of str
         What a CPU must have to run the code, in the names of `tvm_conv3dt.device`.
     kernels : tuple of Kernel
         One for each layer of the bundle, in their order.
+    gpu_arch : str or None
+        The architecture of GPUs that the kernels are for, such as ``"sm_90"``; None for a CPU.
     """
 
     device: str
     mcpu: str
     cpu_features: tuple[str, ...]
     kernels: tuple[Kernel, ...]
+    gpu_arch: str | None = None
 
     @classmethod
     def from_fields(cls, fields: Fields) -> Level:
@@ -168,8 +189,12 @@ class Level:
             mcpu=fields.text("mcpu"),
             cpu_features=fields.texts("cpu_features"),
             kernels=tuple(Kernel.from_fields(each) for each in fields.children("kernels")),
+            gpu_arch=fields.optional_text("gpu_arch"),
         )
         fields.finish()
+        if level.gpu_arch is not None and not _GPU_ARCH.fullmatch(level.gpu_arch):
+            rule = "it must be an architecture such as 'sm_90'"
+            raise fields.refuse("gpu_arch", level.gpu_arch, rule)
         return level
 
     def to_dict(self) -> dict[str, Any]:
@@ -178,8 +203,18 @@ class Level:
             "device": self.device,
             "mcpu": self.mcpu,
             "cpu_features": list(self.cpu_features),
+            "gpu_arch": self.gpu_arch,
             "kernels": [kernel.to_dict() for kernel in self.kernels],
         }
+
+    @property
+    def capability(self) -> tuple[int, int] | None:
+        """The lowest compute capability that runs the kernels, such as ``(9, 0)``; None for a CPU."""
+        if self.gpu_arch is None:
+            return None
+        match = _GPU_ARCH.fullmatch(self.gpu_arch)
+        assert match is not None, self.gpu_arch
+        return int(match[1]), int(match[2])
 
     def missing(self, cpu_features: Set[str]) -> tuple[str, ...]:
         """Return what a CPU with these features lacks to run the code, sorted; nothing if it can."""

@@ -14,24 +14,70 @@ from tvm_conv3dt.fields import Fields
 from tvm_conv3dt.level import Level, LibraryFile
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["FILE_NAME", "SCHEMA", "Layer", "Manifest", "Platform"]
+__all__ = ["FILE_NAME", "SCHEMA", "CudaRuntime", "Layer", "Manifest", "Platform"]
 
-SCHEMA = 2
+SCHEMA = 3
 """The only schema that this version reads and writes."""
 
 FILE_NAME = "manifest.json"
 """The manifest's name in the bundle's folder."""
 
+_KINDS = ("llvm", "cuda")
+# It is looked for in folders of the system: no other file may be named.
+_CUDART = re.compile(r"libcudart\.so\.[1-9][0-9]{0,3}")
+_TOOLKIT = re.compile(r"[1-9][0-9]{0,3}\.[0-9]{1,4}")
 _SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
 class Platform:
-    """What all levels of a bundle are for: kind of code (``"llvm"``), operating system, architecture."""
+    """What all levels of a bundle are for.
+
+    Attributes
+    ----------
+    kind : str
+        ``"llvm"`` for CPUs, ``"cuda"`` for NVIDIA's GPUs.
+    os, arch : str
+        Operating system and architecture, with a GPU those of the machine that it is in.
+    """
 
     kind: str
     os: str
     arch: str
+
+
+@dataclass(frozen=True)
+class CudaRuntime:
+    """What the kernels of a bundle for GPUs need beside `Manifest.runtime`.
+
+    Attributes
+    ----------
+    library : LibraryFile
+        The part of TVM's runtime that drives GPUs, in the bundle.
+    cudart : str
+        The CUDA runtime library that it needs, and that the machine must have: ``"libcudart.so.13"``.
+    toolkit : str
+        Version of the CUDA toolkit that compiled the kernels: ``"13.0"``.
+    """
+
+    library: LibraryFile
+    cudart: str
+    toolkit: str
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> CudaRuntime:
+        """Read the form that ``asdict`` gives; a damaged one raises `FileFormatError`."""
+        cuda = cls(
+            library=LibraryFile.from_fields(fields.child("library")),
+            cudart=fields.text("cudart"),
+            toolkit=fields.text("toolkit"),
+        )
+        fields.finish()
+        if not _CUDART.fullmatch(cuda.cudart):
+            raise fields.refuse("cudart", cuda.cudart, "it must be such as 'libcudart.so.13'")
+        if not _TOOLKIT.fullmatch(cuda.toolkit):
+            raise fields.refuse("toolkit", cuda.toolkit, "it must be such as '13.0'")
+        return cuda
 
 
 @dataclass(frozen=True)
@@ -73,6 +119,8 @@ class Manifest:
         What all levels are for.
     runtime : LibraryFile
         TVM's runtime library, which the libraries of all levels call.
+    cuda : CudaRuntime or None
+        What kernels for GPUs need beside it; None for CPUs.
     layers : tuple of Layer
         The workloads.
     levels : tuple of Level
@@ -85,6 +133,7 @@ class Manifest:
     definition: int
     platform: Platform
     runtime: LibraryFile
+    cuda: CudaRuntime | None
     layers: tuple[Layer, ...]
     levels: tuple[Level, ...]
 
@@ -143,6 +192,7 @@ class Manifest:
             "definition": self.definition,
             "platform": asdict(self.platform),
             "runtime": asdict(self.runtime),
+            "cuda": None if self.cuda is None else asdict(self.cuda),
             "layers": [_layer_to_dict(layer) for layer in self.layers],
             "levels": [level.to_dict() for level in self.levels],
         }
@@ -159,6 +209,7 @@ def _layer_to_dict(layer: Layer) -> dict[str, Any]:
 
 def _manifest(fields: Fields) -> Manifest:
     fields.integer("schema")
+    cuda = fields.optional_child("cuda")
     manifest = Manifest(
         package=fields.text("package"),
         tvm=fields.text("tvm"),
@@ -166,13 +217,31 @@ def _manifest(fields: Fields) -> Manifest:
         definition=fields.integer("definition"),
         platform=_platform(fields.child("platform")),
         runtime=LibraryFile.from_fields(fields.child("runtime")),
+        cuda=None if cuda is None else CudaRuntime.from_fields(cuda),
         layers=tuple(_layer(layer) for layer in fields.children("layers")),
         levels=tuple(Level.from_fields(level) for level in fields.children("levels")),
     )
     fields.finish()
     _require_distinct(fields, "layers[{}].name", [layer.name for layer in manifest.layers])
     _require_levels(fields, manifest)
+    _require_kind(fields, manifest)
     return manifest
+
+
+def _require_kind(fields: Fields, manifest: Manifest) -> None:
+    """Refuse a bundle for CPUs with anything of GPUs, and one for GPUs with less than they need."""
+    kind = manifest.platform.kind
+    on_gpus = kind == "cuda"
+    rule = f"a bundle of kind {kind!r} has {'one' if on_gpus else 'none'}"
+    if (manifest.cuda is not None) != on_gpus:
+        raise fields.refuse("cuda", manifest.cuda, rule)
+    for index, level in enumerate(manifest.levels):
+        if (level.gpu_arch is not None) != on_gpus:
+            raise fields.refuse(f"levels[{index}].gpu_arch", level.gpu_arch, rule)
+        for place, kernel in enumerate(level.kernels):
+            if kernel.resources and not on_gpus:
+                where = f"levels[{index}].kernels[{place}].resources"
+                raise fields.refuse(where, kernel.resources, rule)
 
 
 def _require_levels(fields: Fields, manifest: Manifest) -> None:
@@ -205,6 +274,8 @@ def _require_distinct(fields: Fields, place: str, names: list[str]) -> None:
 def _platform(fields: Fields) -> Platform:
     platform = Platform(fields.text("kind"), fields.text("os"), fields.text("arch"))
     fields.finish()
+    if platform.kind not in _KINDS:
+        raise fields.refuse("kind", platform.kind, f"it must be one of {', '.join(_KINDS)}")
     return platform
 
 

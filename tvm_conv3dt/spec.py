@@ -15,7 +15,7 @@ import numpy as np
 
 from tvm_conv3dt import arguments, size_rules, workload_id
 from tvm_conv3dt.arguments import refuse
-from tvm_conv3dt.bfloat16 import bfloat16
+from tvm_conv3dt.bfloat16 import numpy_dtype
 from tvm_conv3dt.errors import ArgumentTypeError, WorkloadError, describe, show
 from tvm_conv3dt.phases import Axis
 
@@ -277,7 +277,7 @@ class Workload:
 
     @property
     def sum_dtype(self) -> str:
-        """What kernels add in, and what packed filters are: float64 for float64, float32 for all others."""
+        """What kernels add in: float64 for float64, float32 for all others; on CPUs packed filters too."""
         return "float64" if self.dtype == "float64" else "float32"
 
     @property
@@ -289,7 +289,7 @@ class Workload:
         UnsupportedError
             For bfloat16 where the package ml_dtypes, which brings it to NumPy, is not installed.
         """
-        return bfloat16() if self.dtype == "bfloat16" else np.dtype(self.dtype)
+        return numpy_dtype(self.dtype)
 
     def _spatial(self, shape: tuple[int, int, int, int, int]) -> tuple[int, int, int]:
         first = self.data_format.index("D")

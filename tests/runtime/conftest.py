@@ -2,13 +2,15 @@
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tvm_conv3dt import device
+from tvm_conv3dt.gpu import KernelResources
 from tvm_conv3dt.level import Kernel, Level, LibraryFile, ScheduleSummary
-from tvm_conv3dt.manifest import Layer, Manifest, Platform
+from tvm_conv3dt.manifest import CudaRuntime, Layer, Manifest, Platform
 from tvm_conv3dt.spec import Workload
 
 tvm = pytest.importorskip("tvm")
@@ -92,7 +94,7 @@ def write_bundle(
         for level, held in kernels.items():
             file = LibraryFile.of(shutil.copy(library, folder / f"{workload.id}.{level}.so"))
             schedule = ScheduleSummary("default", "gather", None)
-            held.append(Kernel(name, file, workload.filters, 0, schedule))
+            held.append(Kernel(name, file, workload.filters, "float32", 0, schedule))
         library.unlink()
     Manifest(
         package="0.1.0",
@@ -101,6 +103,7 @@ def write_bundle(
         definition=1,
         platform=Platform("llvm", "linux", device.architecture()),
         runtime=LibraryFile.of(runtime),
+        cuda=None,
         layers=tuple(
             Layer(name, workload, workload.id, f"{workload.id}_pack")
             for name, workload in workloads.items()
@@ -117,6 +120,35 @@ def write_bundle(
 def bundle_folder(tmp_path_factory) -> Path:
     """A bundle of the three test workloads; to be read only."""
     return write_bundle(tmp_path_factory.mktemp("bundles") / "bundle", WORKLOADS)
+
+
+@pytest.fixture(scope="session")
+def cuda_folder(bundle_folder, tmp_path_factory) -> Path:
+    """A bundle that says to be for GPUs of two architectures; its kernels are the others'. To be read only."""
+    folder = tmp_path_factory.mktemp("cuda") / "bundle"
+    shutil.copytree(bundle_folder, folder)
+    part = folder / "libtvm_runtime_cuda.so"
+    shutil.copy(Path(tvm.__file__).parent / "lib" / part.name, part)
+    manifest = Manifest.read(folder)
+    (level,) = manifest.levels
+    levels = []
+    for arch in ("sm_90", "sm_87"):
+        kernels = []
+        for kernel in level.kernels:
+            file = f"{kernel.library.file.removesuffix('.test.so')}.{arch}.so"
+            library = LibraryFile.of(shutil.copy(folder / kernel.library.file, folder / file))
+            resources = (KernelResources("run_kernel", 256, 128, 49152, 0),)
+            kernels.append(replace(kernel, library=library, resources=resources))
+        levels.append(replace(level, device=f"cuda-{arch}", kernels=tuple(kernels), gpu_arch=arch))
+    for kernel in level.kernels:
+        (folder / kernel.library.file).unlink()
+    replace(
+        manifest,
+        platform=replace(manifest.platform, kind="cuda"),
+        cuda=CudaRuntime(LibraryFile.of(part), "libcudart.so.13", "13.0"),
+        levels=tuple(levels),
+    ).write(folder)
+    return folder
 
 
 @pytest.fixture

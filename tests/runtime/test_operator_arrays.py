@@ -48,7 +48,8 @@ class Library:
 def make(workload, filters, bias=None):
     library = Library(workload)
     file = LibraryFile("none.so", "0" * 64, 0)
-    kernel = Kernel("test", file, workload.filters, 0, ScheduleSummary("default", "gather", None))
+    schedule = ScheduleSummary("default", "gather", None)
+    kernel = Kernel("test", file, workload.filters, workload.sum_dtype, 0, schedule)
     layer = Layer("test", workload, "run", "pack")
     return Operator(layer, kernel, library, filters, bias), library
 

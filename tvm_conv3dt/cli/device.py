@@ -15,6 +15,7 @@ import click
 
 from tvm_conv3dt import __version__
 from tvm_conv3dt.cli import options, output
+from tvm_conv3dt.errors import LibraryError, PlatformError
 
 if TYPE_CHECKING:
     from tvm_conv3dt.device import Device
@@ -78,10 +79,30 @@ def _facts() -> dict[str, object]:
         "schedules_from": [found.name, *found.fallback],
         "caches_bytes": [found.l1_bytes, found.l2_bytes, found.l3_bytes],
         "cpu_features": sorted(cpu_features()),
+        **_cuda(),
         "c_compiler": next((name for name in _C_COMPILERS if shutil.which(name)), None),
         "packages": {name: _version(name) for name in _PACKAGES},
         "executable": sys.executable,
     }
+
+
+def _cuda() -> dict[str, object]:
+    """Return what there is of CUDA, and what is missing, as loading a bundle for GPUs would say it."""
+    from tvm_conv3dt import cuda_driver, cudart
+
+    facts: dict[str, object] = {"gpus": [], "cuda_driver": None, "cudart": None}
+    missing = []
+    try:
+        driver = cuda_driver.find()
+        facts["gpus"] = [{"name": gpu.name, "arch": gpu.arch} for gpu in driver.gpus]
+        facts["cuda_driver"] = ".".join(map(str, driver.cuda))
+    except PlatformError as error:
+        missing.append(str(error))
+    try:
+        facts["cudart"] = cudart.load()
+    except LibraryError as error:
+        missing.append(str(error))
+    return {**facts, "cuda_missing": missing}
 
 
 def _host() -> Device:
@@ -126,5 +147,6 @@ def _text(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {found}" for name, found in value.items() if found is not None)
     if isinstance(value, list):
-        return " ".join(str(item) for item in value)
+        words = [_text(item) for item in value]
+        return ("; " if any(" " in word for word in words) else " ").join(words) or "none"
     return "none found" if value is None else str(value)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from tvm_conv3dt import device
 from tvm_conv3dt.cli import output
+from tvm_conv3dt.errors import PlatformError
 from tvm_conv3dt.manifest import Manifest
 from tvm_conv3dt.spec import Workload
 from tvm_conv3dt.workload_set import NamedWorkload
@@ -42,27 +42,22 @@ def workload_table(named: Sequence[NamedWorkload], title: str) -> None:
 
 def bundle_table(manifest: Manifest) -> None:
     """Write tables of a bundle's levels, and of its layers on each, to stdout."""
-    # Here, not above: this loads tvm-ffi, which other tables do not need.
-    from tvm_conv3dt.runtime.platform_check import fitting_level
-
-    output.write_fields(
-        {
-            "platform": f"{manifest.platform.os} {manifest.platform.arch}",
-            "made by": f"tvm_conv3dt {manifest.package}, tvm {manifest.tvm}, "
-            f"tvm-ffi {manifest.tvm_ffi}, definition {manifest.definition}",
-        }
-    )
-    chosen, features = fitting_level(manifest), device.cpu_features()
+    fields = {
+        "platform": f"{manifest.platform.os} {manifest.platform.arch}",
+        "made by": f"tvm_conv3dt {manifest.package}, tvm {manifest.tvm}, "
+        f"tvm-ffi {manifest.tvm_ffi}, definition {manifest.definition}",
+    }
+    if manifest.cuda is not None:
+        cuda = manifest.cuda
+        fields["cuda"] = f"kernels of CUDA {cuda.toolkit}, needs {cuda.cudart}"
+    here, why_not = _on_this_machine(manifest)
+    if why_not:
+        fields["does not run"] = why_not
+    output.write_fields(fields)
     rows: list[tuple[object, ...]] = []
-    for level in manifest.levels:
-        missing = level.missing(features)
-        if level is chosen:
-            here = "in use"
-        elif chosen is None or missing:
-            here = f"lacks {' '.join(missing)}" if missing else "does not run"
-        else:
-            here = "runs"
-        rows.append((level.device, level.mcpu, " ".join(level.cpu_features), here))
+    for level, word in zip(manifest.levels, here, strict=True):
+        needs = (*((level.gpu_arch,) if level.gpu_arch else ()), *level.cpu_features)
+        rows.append((level.device, level.mcpu, " ".join(needs), word))
     output.write_table(("level", "cpu", "needs", "on this machine"), rows)
     rows = []
     for level in manifest.levels:
@@ -81,6 +76,43 @@ def bundle_table(manifest: Manifest) -> None:
             )
     headings = ("layer", "level", "schedule", "formulation", ">tuned ms", ">workspace MB")
     output.write_table((*headings, ">library kB", "id"), rows)
+    if manifest.cuda is not None:
+        resources_table(manifest)
+
+
+def resources_table(manifest: Manifest) -> None:
+    """Write a table of what a bundle's functions take of a GPU to stdout."""
+    rows = [
+        (
+            kernel.layer,
+            level.device,
+            each.name,
+            each.threads,
+            each.registers,
+            f"{each.shared_bytes / 1024:.1f}",
+            each.spill_bytes,
+        )
+        for level in manifest.levels
+        for kernel in level.kernels
+        for each in kernel.resources
+    ]
+    headings = ("layer", "level", "function", ">threads", ">registers")
+    output.write_table((*headings, ">shared KiB", ">spill bytes"), rows)
+
+
+def _on_this_machine(manifest: Manifest) -> tuple[list[str], str]:
+    """Say for each level of a bundle whether this machine runs it, and why it runs none, whatever they need."""
+    # Here, not above: this loads tvm-ffi, which other tables do not need.
+    from tvm_conv3dt.runtime import platform_check
+
+    try:
+        lacking = platform_check.missing(manifest)
+    except PlatformError as error:
+        return ["does not run"] * len(manifest.levels), str(error)
+    words = [f"lacks {' '.join(lacks)}" if lacks else "runs" for lacks in lacking]
+    if "runs" in words:
+        words[words.index("runs")] = "in use"
+    return words, ""
 
 
 def promotions_json(promotions: Sequence[Promotion]) -> dict[str, object]:

@@ -135,7 +135,9 @@ def _fill(
             if on_progress is not None:
                 on_progress(f"{each.name} for {device.name}")
             kernels.append(_kernel(folder, each, its_schedule, device))
-        levels.append(Level(device.name, device.mcpu, device.cpu_features, tuple(kernels)))
+        levels.append(
+            Level(device.name, device.mcpu, device.cpu_features, tuple(kernels), gpu_arch=None)
+        )
     first = next(iter(chosen))
     manifest = Manifest(
         package=tvm_conv3dt.__version__,
@@ -144,6 +146,7 @@ def _fill(
         definition=definition.VERSION,
         platform=Platform(first.kind, first.os, first.arch),
         runtime=_copy_runtime(folder),
+        cuda=None,
         layers=tuple(_layer(each) for each, _ in chosen[first]),
         levels=tuple(levels),
     )
@@ -165,8 +168,10 @@ def _kernel(folder: Path, each: NamedWorkload, its: Schedule, device: Device) ->
         layer=each.name,
         library=LibraryFile.of(path),
         packed_shape=built.packed_shape,
+        packed_dtype=each.workload.sum_dtype,
         workspace_bytes=built.workspace_bytes,
         schedule=ScheduleSummary(its.source, its.formulation, median_ms),
+        resources=(),
     )
 
 
@@ -218,6 +223,8 @@ def _holds_only_a_bundle(folder: Path) -> bool:
     except FileFormatError:
         return False
     known = {FILE_NAME, manifest.runtime.file, *(f"{name}.tvm" for name in _LICENCES)}
+    if manifest.cuda is not None:
+        known.add(manifest.cuda.library.file)
     known.update(kernel.library.file for level in manifest.levels for kernel in level.kernels)
     return found <= known
 

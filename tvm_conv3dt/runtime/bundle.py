@@ -22,10 +22,11 @@ _numbers = itertools.count()
 
 
 def load(path: str | os.PathLike[str], *, level: str | None = None) -> Bundle:
-    """Load a bundle, on the most demanding of its levels that this machine's CPU can run.
+    """Load a bundle, on the most demanding of its levels that this machine can run.
 
-    The checks go from cheap to costly: the manifest; operating system and architecture; CPU features, which
-    decide on the level; the version of tvm-ffi; that every library is there with its right size; TVM's runtime
+    The checks go from cheap to costly: the manifest; operating system and architecture; CPU features and, for
+    GPUs, the driver and the first GPU that it shows, which decide on the level; the version of tvm-ffi; that every
+    library is there with its right size; for GPUs the CUDA runtime library, which is found; TVM's runtime
     library, which is loaded. A layer's own library is checked and loaded by `Bundle.operator`.
 
     One process holds one libtvm_runtime. It can load any number of bundles of one TVM version; and it can
@@ -47,14 +48,14 @@ def load(path: str | os.PathLike[str], *, level: str | None = None) -> Bundle:
     ------
     FileFormatError
         If the manifest is missing, damaged, or of a schema that this version does not read.
-    UnsupportedError
-        If it was built for a kind of device that this version does not run.
     PlatformError
-        If this machine lacks something that the code of every level, or of the one named, needs.
+        If this machine lacks something that the code of every level, or of the one named, needs: features of
+        its CPU, or a GPU of some compute capability, and a driver for it.
     DeviceError
         If the bundle has no level of that name.
     LibraryError
-        If a library is missing, modified or not loadable, or versions do not fit.
+        If a library is missing, modified or not loadable, or versions do not fit; or if the CUDA runtime
+        library is not found.
     """
     folder = Path(path)
     manifest = Manifest.read(folder)
@@ -63,6 +64,8 @@ def load(path: str | os.PathLike[str], *, level: str | None = None) -> Bundle:
     platform_check.check_versions(manifest)
     for kernel in itertools.chain.from_iterable(each.kernels for each in manifest.levels):
         library.check_present(folder, kernel.library)
+    if manifest.cuda is not None:
+        library.check_present(folder, manifest.cuda.library)
     library.load_runtime(folder, manifest)
     bundle = Bundle(folder, manifest, chosen)
     _loaded[next(_numbers)] = bundle

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 import tvm_ffi
 
-from tvm_conv3dt import files
+from tvm_conv3dt import cudart, files
 from tvm_conv3dt.errors import FileFormatError, LibraryError, describe
 from tvm_conv3dt.level import LibraryFile
 from tvm_conv3dt.manifest import Manifest
@@ -23,7 +23,9 @@ from tvm_conv3dt.manifest import Manifest
 __all__ = ["Library", "check_content", "check_present", "load_library", "load_runtime"]
 
 _lock = threading.RLock()
-_MARK = "runtime.config_threadpool"  # a function that libtvm_runtime registers with tvm-ffi
+# Functions that libtvm_runtime and libtvm_runtime_cuda register with tvm-ffi.
+_MARK = "runtime.config_threadpool"
+_CUDA_MARK = "device_api.cuda"
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,8 @@ def load_runtime(folder: Path, manifest: Manifest) -> None:
 
     A second copy would end the process. So one that is here already is used, whoever loaded
     it; and where the installed `tvm` holds the very same file as the bundle, that is
-    loaded, so that `tvm` can still be imported later.
+    loaded, so that `tvm` can still be imported later. The same holds for the part that drives GPUs, where the
+    bundle has it; the CUDA runtime library, which that needs, is loaded before.
 
     Parameters
     ----------
@@ -158,23 +161,44 @@ def load_runtime(folder: Path, manifest: Manifest) -> None:
     Raises
     ------
     LibraryError
-        If the bundle's copy is missing, modified or not loadable, or the process holds another TVM's.
+        If the bundle's copy is missing, modified or not loadable, or the process holds another TVM's; or if a
+        bundle for GPUs needs a CUDA runtime library that is not found.
     """
     with _lock:
-        path = check_content(folder, manifest.runtime)
-        if tvm_ffi.get_global_func(_MARK, allow_missing=True) is not None:
+        check_content(folder, manifest.runtime)
+        held = _is_registered(_MARK)
+        if held:
             _check_same_tvm(manifest)
-            return
-        installed = _installed_runtime()
-        if installed is not None and _is_same(installed, manifest.runtime):
-            path = installed
-        try:
-            ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)
-        except OSError as error:
-            raise _refuse(path, "the system's loader refused it", str(error)) from error
-        _Process.runtime = _LoadedRuntime(manifest.tvm, str(path))
-        if installed is not None and path != installed:
-            sys.meta_path.insert(0, _ImportRefused(_Process.runtime))
+        cuda = manifest.cuda
+        if cuda is not None:
+            check_content(folder, cuda.library)
+            if not _is_registered(_CUDA_MARK):
+                cudart.load(cuda.cudart)
+        if not held:
+            path = _load_once(folder, manifest.runtime, manifest.tvm, ctypes.RTLD_GLOBAL)
+            _Process.runtime = _LoadedRuntime(manifest.tvm, str(path))
+        if cuda is not None and not _is_registered(_CUDA_MARK):
+            path = _load_once(folder, cuda.library, manifest.tvm, ctypes.RTLD_LOCAL)
+            if not _is_registered(_CUDA_MARK):
+                raise _refuse(path, "it is not the part of TVM's runtime that drives GPUs")
+
+
+def _is_registered(function: str) -> bool:
+    return tvm_ffi.get_global_func(function, allow_missing=True) is not None
+
+
+def _load_once(folder: Path, library: LibraryFile, tvm: str, mode: int) -> Path:
+    """Load a library of TVM's runtime, and see to it that no `import tvm` loads another copy."""
+    path, installed = folder / library.file, _installed(library.file)
+    if installed is not None and _is_same(installed, library):
+        path = installed
+    try:
+        ctypes.CDLL(str(path), mode)
+    except OSError as error:
+        raise _refuse(path, "the system's loader refused it", str(error)) from error
+    if installed is not None and path != installed:
+        sys.meta_path.insert(0, _ImportRefused(_LoadedRuntime(tvm, str(path))))
+    return path
 
 
 def _check_same_tvm(manifest: Manifest) -> None:
@@ -196,7 +220,7 @@ def _check_same_tvm(manifest: Manifest) -> None:
         )
 
 
-def _installed_runtime() -> Path | None:
+def _installed(file: str) -> Path | None:
     # Where `import tvm` would take it from, without importing it.
     try:
         spec = importlib.util.find_spec("tvm")
@@ -207,7 +231,7 @@ def _installed_runtime() -> Path | None:
     folders = [Path(place) / "lib" for place in spec.submodule_search_locations or ()]
     if own := os.environ.get("TVM_LIBRARY_PATH"):
         folders.insert(0, Path(own))
-    candidates = (folder / "libtvm_runtime.so" for folder in folders)
+    candidates = (folder / file for folder in folders)
     return next((path for path in candidates if path.is_file()), None)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tvm_conv3dt import memory
+from tvm_conv3dt.bfloat16 import numpy_dtype
 from tvm_conv3dt.errors import ArrayError, Conv3dtError, FileFormatError, LibraryError, describe
 from tvm_conv3dt.reference import reference
 from tvm_conv3dt.runtime import arrays, frameworks, thread_pool
@@ -213,7 +214,7 @@ class Operator:
     def _allocate_packed(self) -> npt.NDArray[Any]:
         shape = self._kernel.packed_shape
         try:
-            packed = memory.aligned_empty(shape, np.dtype(self.workload.sum_dtype))
+            packed = memory.aligned_empty(shape, numpy_dtype(self._kernel.packed_dtype))
         except (MemoryError, ValueError, OverflowError) as error:
             rule = "no array of this shape can be allocated"
             raise FileFormatError(

@@ -1,6 +1,7 @@
 """Whether this machine can run a bundle, and which level of it, found out before any of its code is loaded.
 
-A CPU without a feature that the code uses would end the process with an illegal instruction.
+A CPU without a feature that the code uses would end the process with an illegal instruction. GPUs and their
+driver are asked through the driver's own library, which is not the bundle's.
 """
 
 from __future__ import annotations
@@ -8,26 +9,21 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import tvm_ffi
 
-from tvm_conv3dt import device
-from tvm_conv3dt.errors import (
-    DeviceError,
-    LibraryError,
-    PlatformError,
-    UnsupportedError,
-    describe,
-    show,
-)
+from tvm_conv3dt import cuda_driver, device
+from tvm_conv3dt.cuda_driver import CudaDriver
+from tvm_conv3dt.errors import DeviceError, LibraryError, PlatformError, describe, show
 from tvm_conv3dt.level import Level
-from tvm_conv3dt.manifest import Manifest
+from tvm_conv3dt.manifest import CudaRuntime, Manifest
 
-__all__ = ["check_machine", "check_versions", "choose_level", "fitting_level"]
+__all__ = ["check_machine", "check_versions", "choose_level", "fitting_level", "missing"]
 
 
 def check_machine(manifest: Manifest) -> None:
-    """Check kind of code, operating system and architecture, which all levels of a bundle share.
+    """Check operating system and architecture, which all levels of a bundle share.
 
     Parameters
     ----------
@@ -36,22 +32,11 @@ def check_machine(manifest: Manifest) -> None:
 
     Raises
     ------
-    UnsupportedError
-        If it was built for a kind of device that this version does not run.
     PlatformError
         If it was built for another operating system or architecture.
     """
     needed = manifest.platform
-    if needed.kind != "llvm":
-        raise UnsupportedError(
-            describe(
-                "load",
-                "bundle",
-                f"device kind {needed.kind!r}",
-                "this version runs bundles of kind 'llvm', and others not yet",
-            )
-        )
-    system, arch = _platform()
+    system, arch = platform.system().lower(), device.architecture()
     if (system, arch) != (needed.os, needed.arch):
         raise PlatformError(
             describe(
@@ -72,7 +57,8 @@ def choose_level(manifest: Manifest, name: str | None = None) -> Level:
     manifest : Manifest
         Of a bundle that `check_machine` let pass.
     name : str, optional
-        The level to take; without it the most demanding one whose CPU features are all there.
+        The level to take; without it the most demanding one that needs nothing that this machine lacks: CPU
+        features and, for GPUs, the compute capability of the first GPU in CUDA's order.
 
     Returns
     -------
@@ -84,7 +70,8 @@ def choose_level(manifest: Manifest, name: str | None = None) -> Level:
     DeviceError
         If the bundle has no level of that name.
     PlatformError
-        If the CPU lacks features of that level, or, without a name, of every level.
+        If the CPU, GPU or driver lacks something for that level, or, without a name, for every level; or if
+        the bundle is for GPUs and there is none, or no driver, or one of an earlier CUDA.
     """
     candidates = manifest.levels
     if name is not None:
@@ -92,21 +79,21 @@ def choose_level(manifest: Manifest, name: str | None = None) -> Level:
         if not candidates:
             held = ", ".join(level.device for level in manifest.levels)
             raise DeviceError(describe("load", "bundle", f"level {show(name)}", f"it has {held}"))
-    features = device.cpu_features()
+    machine = _machine(manifest)
     for level in candidates:
-        if not level.missing(features):
+        if not machine.lacks(level):
             return level
     uses = ", and ".join(
-        f"its code for {level.device} uses {', '.join(level.missing(features))}"
+        f"its code for {level.device} uses {', '.join(machine.lacks(level))}"
         for level in candidates
     )
-    others = name is not None and fitting_level(manifest) is not None
+    others = any(not machine.lacks(level) for level in manifest.levels)
     raise PlatformError(
         describe(
             "load",
             "bundle",
             _named(candidates),
-            f"{uses}, which this CPU does not have",
+            f"{uses}, which {machine} does not have",
             "name no level, and one that fits is taken" if others else _REBUILD,
         )
     )
@@ -114,11 +101,24 @@ def choose_level(manifest: Manifest, name: str | None = None) -> Level:
 
 def fitting_level(manifest: Manifest) -> Level | None:
     """Return the level that `choose_level` takes on this machine, or None where the bundle does not run."""
-    needed = manifest.platform
-    if (needed.kind, needed.os, needed.arch) != ("llvm", *_platform()):
+    try:
+        lacking = missing(manifest)
+    except PlatformError:
         return None
-    features = device.cpu_features()
-    return next((level for level in manifest.levels if not level.missing(features)), None)
+    return next((level for level, lacks in zip(manifest.levels, lacking) if not lacks), None)
+
+
+def missing(manifest: Manifest) -> tuple[tuple[str, ...], ...]:
+    """Return what this machine lacks for each level of a bundle, in words; nothing where it runs it.
+
+    Raises
+    ------
+    PlatformError
+        If it runs none, whatever their code uses: as `check_machine`, and as `choose_level` without a GPU.
+    """
+    check_machine(manifest)
+    machine = _machine(manifest)
+    return tuple(machine.lacks(level) for level in manifest.levels)
 
 
 def check_versions(manifest: Manifest) -> None:
@@ -154,8 +154,61 @@ _REBUILD = (
 )
 
 
-def _platform() -> tuple[str, str]:
-    return platform.system().lower(), device.architecture()
+@dataclass(frozen=True)
+class _Machine:
+    """What decides on the level; a driver only where the bundle is for GPUs."""
+
+    features: frozenset[str]
+    driver: CudaDriver | None = None
+    toolkit: tuple[int, ...] = ()
+
+    def lacks(self, level: Level) -> tuple[str, ...]:
+        lacking = list(level.missing(self.features))
+        needed = level.capability
+        if self.driver is not None and needed is not None:
+            has = self.driver.gpus[0].capability
+            if has < needed:
+                lacking.append(f"compute capability {_dotted(needed)}")
+            elif has[0] != needed[0] and self.driver.cuda < self.toolkit:
+                # Machine code is for one major number. Beyond it the driver compiles PTX, and knows that of no
+                # later toolkit than its own.
+                lacking.append(f"a driver of CUDA {_dotted(self.toolkit)}")
+        return tuple(lacking)
+
+    def __str__(self) -> str:
+        if self.driver is None:
+            return "this CPU"
+        gpu = self.driver.gpus[0]
+        has = f"compute capability {_dotted(gpu.capability)}"
+        return f"this machine ({gpu.name}, {has}, driver of CUDA {_dotted(self.driver.cuda)})"
+
+
+def _machine(manifest: Manifest) -> _Machine:
+    features = device.cpu_features()
+    if manifest.cuda is None:
+        return _Machine(features)
+    driver = cuda_driver.find()
+    _check_driver(driver, manifest.cuda)
+    return _Machine(features, driver, _release(manifest.cuda.toolkit))
+
+
+def _check_driver(driver: CudaDriver, cuda: CudaRuntime) -> None:
+    major = int(cuda.cudart.rpartition(".")[2])
+    if driver.cuda < (major, 0):
+        raise PlatformError(
+            describe(
+                "load",
+                "bundle",
+                cuda.cudart,
+                f"NVIDIA's driver on this machine runs CUDA up to {_dotted(driver.cuda)}, and it must be "
+                f"{major}.0 or later",
+                "install a newer driver",
+            )
+        )
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 def _named(levels: Sequence[Level]) -> str:
