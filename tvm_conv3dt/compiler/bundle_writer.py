@@ -135,18 +135,17 @@ def _fill(
             if on_progress is not None:
                 on_progress(f"{each.name} for {device.name}")
             kernels.append(_kernel(folder, each, its_schedule, device))
-        levels.append(
-            Level(device.name, device.mcpu, device.cpu_features, tuple(kernels), gpu_arch=None)
-        )
+        host, arch = host_of(device), device.arch if device.kind == "cuda" else None
+        levels.append(Level(device.name, host.mcpu, host.cpu_features, tuple(kernels), arch))
     first = next(iter(chosen))
     manifest = Manifest(
         package=tvm_conv3dt.__version__,
         tvm=tvm.__version__,
         tvm_ffi=metadata.version("apache-tvm-ffi"),
         definition=definition.VERSION,
-        platform=Platform(first.kind, first.os, first.arch),
+        platform=Platform(first.kind, first.os, host_of(first).arch),
         runtime=_copy_runtime(folder),
-        cuda=None,
+        cuda=_copy_cuda_runtime(folder, toolkit) if first.kind == "cuda" else None,
         layers=tuple(_layer(each) for each, _ in chosen[first]),
         levels=tuple(levels),
     )

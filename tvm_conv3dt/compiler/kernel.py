@@ -12,18 +12,40 @@ import tvm
 import tvm_ffi
 from tvm import s_tir, tirx
 
+from tvm_conv3dt.compiler.cuda_modules import cuda_compiler
+from tvm_conv3dt.compiler.cuda_pipeline import CUDA
 from tvm_conv3dt.compiler.definition import AnyLayout, define
 from tvm_conv3dt.compiler.dot_layout import DotLayout
 from tvm_conv3dt.compiler.intrinsics import lane_sums
 from tvm_conv3dt.compiler.linker import link
 from tvm_conv3dt.compiler.packing import define_packing
 from tvm_conv3dt.compiler.pipeline import CPU, lower_blocks
-from tvm_conv3dt.compiler.target import target_of
+from tvm_conv3dt.compiler.target import host_of, target_of
 from tvm_conv3dt.device import Device
-from tvm_conv3dt.errors import CompileError, describe
+from tvm_conv3dt.errors import CompileError, Conv3dtError, describe
+from tvm_conv3dt.gpu import KernelResources
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["Kernel", "compile_kernel", "export", "new_schedule", "pack_symbol"]
+__all__ = ["GpuCode", "Kernel", "compile_kernel", "export", "new_schedule", "pack_symbol"]
+
+
+@dataclass(frozen=True)
+class GpuCode:
+    """What is particular to code for a GPU.
+
+    Attributes
+    ----------
+    resources : tuple of KernelResources
+        What its functions take.
+    toolkit : str
+        Version of the CUDA toolkit that compiled it: ``"13.0"``.
+    pack_imports : callable
+        What puts the machine code into a library: for TVM's ``export_library``.
+    """
+
+    resources: tuple[KernelResources, ...]
+    toolkit: str
+    pack_imports: Any
 
 
 @dataclass(frozen=True)
@@ -36,15 +58,21 @@ class Kernel:
         TVM's module with the functions ``run`` (named by the workload's id) and ``pack``.
     packed_shape : tuple of int
         Shape of the packed filters.
+    packed_dtype : str
+        Its dtype.
     workspace_bytes : int
         Memory that one run takes besides its arguments, all threads together.
+    gpu : GpuCode or None
+        What the code for a GPU takes.
     """
 
     workload: Workload
     device: Device
     module: Any
     packed_shape: tuple[int, ...]
+    packed_dtype: str
     workspace_bytes: int
+    gpu: GpuCode | None = None
 
     def run(self, *arguments: Any) -> None:
         """Call the operator with ``(x, packed, [bias,] y)``."""
@@ -82,18 +110,15 @@ def compile_kernel(layout: AnyLayout, device: Device, schedule: s_tir.Schedule) 
         workload.id: function,
         symbol: define_packing(layout, symbol),
     }
-    try:
-        module = tvm.compile(tvm.IRModule(functions), target=target_of(device), tir_pipeline=CPU)
-    except (ValueError, RuntimeError, TypeError) as error:
-        raise CompileError(
-            describe("compile", "workload", workload.id, str(error).strip().splitlines()[-1])
-        ) from error
+    module, gpu = _compile(tvm.IRModule(functions), device, workload)
     return Kernel(
         workload=workload,
         device=device,
         module=module,
         packed_shape=layout.packed_shape,
+        packed_dtype=layout.packed_dtype,
         workspace_bytes=_workspace_bytes(function, device),
+        gpu=gpu,
     )
 
 
@@ -101,14 +126,36 @@ def export(kernel: Kernel, path: Path) -> None:
     """Write a kernel as the shared library `path`."""
 
     def fcompile(output: str, objects: list[str], **_: Any) -> None:
-        link(objects, Path(output), kernel.device)
+        link(objects, Path(output), host_of(kernel.device))
 
+    options = {} if kernel.gpu is None else {"fpack_imports": kernel.gpu.pack_imports}
     with tempfile.TemporaryDirectory() as folder:
-        kernel.module.export_library(str(path), fcompile=fcompile, workspace_dir=folder)
+        kernel.module.export_library(str(path), fcompile=fcompile, workspace_dir=folder, **options)
+
+
+def _compile(
+    functions: tvm.IRModule, device: Device, workload: Workload
+) -> tuple[Any, GpuCode | None]:
+    target = target_of(device)
+    try:
+        if device.kind != "cuda":
+            return tvm.compile(functions, target=target, tir_pipeline=CPU), None
+        with cuda_compiler(device.arch) as build:
+            module = tvm.compile(functions, target=target, tir_pipeline=CUDA)
+    except (ValueError, RuntimeError, TypeError) as error:
+        if isinstance(error, Conv3dtError):
+            raise
+        raise CompileError(
+            describe("compile", "workload", workload.id, str(error).strip().splitlines()[-1])
+        ) from error
+    toolkit = next(iter(build.toolkits))
+    return module, GpuCode(build.resources, toolkit, build.pack_imports)
 
 
 def _workspace_bytes(function: Any, device: Device) -> int:
     """Bytes of the buffers that a scheduled function allocates: in its parallel tasks once per thread."""
+    if device.kind == "cuda":
+        return _allocated_bytes(function)  # what is not global is the multiprocessors' own
     lowered = tvm.ir.transform.Sequential(
         [
             s_tir.transform.LowerInitBlock(),

@@ -19,9 +19,8 @@ from tvm import s_tir, tirx
 
 from tvm_conv3dt.compiler import definition, kernel
 from tvm_conv3dt.compiler.definition import AnyLayout
-from tvm_conv3dt.compiler.spaces import llvm
-from tvm_conv3dt.compiler.spaces.default_point import default_point
-from tvm_conv3dt.compiler.spaces.point import Point
+from tvm_conv3dt.compiler.spaces.point import AnyPoint
+from tvm_conv3dt.compiler.spaces.space import space_of
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import FileFormatError, SignatureError, describe, show
 from tvm_conv3dt.files import read_json, write_atomic
@@ -94,7 +93,7 @@ class Schedule:
 
     def layout(self, device: Device) -> AnyLayout:
         """Return the layout that the schedule is of."""
-        return llvm.layout_of(self.workload, device, self.formulation)
+        return space_of(device).layout_of(self.workload, device, self.formulation)
 
     def apply(self, device: Device) -> s_tir.Schedule:
         """Return the scheduled operator.
@@ -164,14 +163,15 @@ def trace_json(trace: s_tir.schedule.Trace) -> list[Any]:
 
 def default_schedule(workload: Workload, device: Device) -> Schedule:
     """Return the default point of the design space as a schedule."""
-    return point_schedule(workload, device, default_point(workload, device))
+    return point_schedule(workload, device, space_of(device).default_points(workload, device)[0])
 
 
-def point_schedule(workload: Workload, device: Device, point: Point) -> Schedule:
+def point_schedule(workload: Workload, device: Device, point: AnyPoint) -> Schedule:
     """Return a point of the design space as an untuned schedule."""
-    layout = llvm.layout_of(workload, device, point.formulation)
+    space = space_of(device)
+    layout = space.layout_of(workload, device, point.formulation)
     sch = kernel.new_schedule(layout)
-    llvm.apply(sch, layout, device, point.family, point.choose)
+    space.apply(sch, layout, device, point.family, point.choose)
     trace = trace_json(sch.trace)
     name = device.name
     return Schedule(

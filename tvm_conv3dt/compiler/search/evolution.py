@@ -23,9 +23,8 @@ from tvm_conv3dt.compiler.schedule import point_schedule, trace_json
 from tvm_conv3dt.compiler.search.log import TuningLog
 from tvm_conv3dt.compiler.search.measurer import Baseline, Candidate, Failure, Measurer, Request
 from tvm_conv3dt.compiler.search.space import generator
-from tvm_conv3dt.compiler.spaces import llvm
-from tvm_conv3dt.compiler.spaces.default_point import default_points
 from tvm_conv3dt.compiler.spaces.point import point_of
+from tvm_conv3dt.compiler.spaces.space import space_of
 from tvm_conv3dt.compiler.target import target_of
 
 __all__ = ["Search", "SearchSettings"]
@@ -132,7 +131,7 @@ class Search:
         if records:
             self._baseline = self._recorded_baseline(records)
         formulation = self._formulation(database, records)
-        layout = llvm.layout_of(log.workload, log.device, formulation)
+        layout = space_of(log.device).layout_of(log.workload, log.device, formulation)
         module = kernel.new_schedule(layout).mod
         # Each run of a log draws anew.
         seed = settings.seed + 1000 * len(log.runs())
@@ -187,7 +186,9 @@ class Search:
         """Return the best of earlier runs, so that this run's seconds compare with theirs."""
         best = min(records, key=lambda record: _median(record.run_secs))
         formulation = point_of(best.trace).formulation
-        layout = llvm.layout_of(self.log.workload, self.log.device, formulation)
+        layout = space_of(self.log.device).layout_of(
+            self.log.workload, self.log.device, formulation
+        )
         return Baseline(Candidate(layout, trace_json(best.trace)), _median(best.run_secs))
 
     def _formulation(
@@ -198,7 +199,7 @@ class Search:
             point_of(record.trace).formulation: _median(record.run_secs)
             for record in sorted(records, key=lambda r: _median(r.run_secs), reverse=True)
         }
-        candidates = default_points(self.log.workload, self.log.device)
+        candidates = space_of(self.log.device).default_points(self.log.workload, self.log.device)
         for point in candidates:
             if point.formulation in best or self._over:
                 continue

@@ -10,7 +10,7 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
 from tvm_conv3dt.compiler.definition import AnyLayout
-from tvm_conv3dt.compiler.spaces import llvm
+from tvm_conv3dt.compiler.spaces.space import space_of
 from tvm_conv3dt.device import Device
 
 __all__ = ["generator"]
@@ -53,9 +53,10 @@ def generator(layout: AnyLayout, device: Device, seed: int) -> ms.space_generato
 
     def spaces(sch: s_tir.Schedule) -> list[s_tir.Schedule]:
         result = []
-        for family in llvm.families(layout, device):
+        space = space_of(device)
+        for family in space.families(layout, device):
             each = sch.copy()
-            llvm.apply(each, layout, device, family, lambda name, candidates: None)
+            space.apply(each, layout, device, family, lambda name, candidates: None)
             result.append(each)
         return result
 

@@ -22,7 +22,7 @@ from tvm_conv3dt.spec import DTYPES, Workload
 __all__ = ["apply", "families", "formulations", "layout_of", "nest_of", "points", "shared_bytes"]
 
 _POSITIONS = (1, 4, 16, 32, 64, 128)
-_CHANNELS = (1, 2, 4, 8, 16, 32, 64, 128)
+_CHANNELS = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128)
 _DEPTHS = {"threads": (8, 16), "warps": (16, 32)}
 _PARTS = (1, 2, 4, 8, 16)
 _BANKS = 32  # padding is less than a row of them

@@ -18,8 +18,9 @@ from tvm_conv3dt.device import Device
 from tvm_conv3dt.gpu import Gpu
 from tvm_conv3dt.spec import DTYPES, Workload
 
-__all__ = ["default_point", "default_points", "estimate", "registers"]
+__all__ = ["default_points", "estimate", "registers"]
 
+_TILES = 24  # tiles that a search tries before it stays with one
 _WARP = 32
 _PRODUCTS_PER_CYCLE = {"threads": 128, "warps": 1024}
 _FLOAT64_SHARE = 0.5
@@ -35,19 +36,15 @@ _BLOCKS_AT_A_TIME = 16
 _VECTOR_BYTES = 16
 
 
-def default_point(workload: Workload, device: Device) -> GpuPoint:
-    """Return the point with the least `estimate`."""
-    return default_points(workload, device)[0]
-
-
 def default_points(workload: Workload, device: Device) -> list[GpuPoint]:
-    """Return the point with the least `estimate` of each formulation, the least first."""
+    """Return the point with the least `estimate` of each formulation, the least first; of tiles only the best few."""
     best: dict[str, tuple[float, GpuPoint]] = {}
     for point in cuda.points(workload, device):
         cycles = estimate(workload, device, point)
         if point.formulation not in best or cycles < best[point.formulation][0]:
             best[point.formulation] = cycles, point
-    return [point for _, point in sorted(best.values(), key=lambda each: each[0])]
+    ordered = sorted(best.values(), key=lambda each: each[0])
+    return [point for _, point in ordered[:_TILES]]
 
 
 def registers(point: GpuPoint) -> int:

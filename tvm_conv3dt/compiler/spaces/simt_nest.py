@@ -55,7 +55,7 @@ def points(layout: GemmLayout, device: Device, family: GpuFamily) -> Iterator[Gp
 
 
 def _unroll_candidates(layout: GemmLayout) -> list[int]:
-    return [each for each in (1, 4, 16) if each <= layout.depth]
+    return [each for each in (4, 1, 8) if layout.depth % each == 0]
 
 
 def apply(

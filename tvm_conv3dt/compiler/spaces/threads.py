@@ -55,11 +55,11 @@ def divide(sch: s_tir.Schedule, loop: Any, threads: tuple[int, ...], vector: int
     threads : tuple of int
         Threads along x, or along y and x.
     """
-    *_, inner = split = sch.split(loop, [None, *threads, vector])
-    for each, name in zip(reversed(split[1:-1]), "xy", strict=False):
-        sch.bind(each, f"threadIdx.{name}")
+    loop, inner = sch.split(loop, [None, vector])
     if vector > 1:
         sch.vectorize(inner)
+    for each, name in zip(reversed(sch.split(loop, [None, *threads])[1:]), "xy", strict=False):
+        sch.bind(each, f"threadIdx.{name}")
 
 
 def fetch_input(
@@ -78,7 +78,6 @@ def fetch_input(
     whole = workload.in_channels % vector == 0 and layout.depth % vector == 0
     if workload.dtype == "bfloat16" or not whole:  # each element is widened by itself
         vector = 1
-    vector = _fitting(vector, layout.positions * layout.depth, threads)
     divide(sch, sch.fuse(positions, channels), threads, vector)
 
 
@@ -86,8 +85,9 @@ def fetch_filters(
     sch: s_tir.Schedule, block: Any, layout: GemmLayout, threads: tuple[int, ...]
 ) -> None:
     """Let a block's threads bring the filters' tile, which lies in one piece."""
-    elements = layout.depth * layout.lanes
-    vector = _fitting(_VECTOR_BYTES // DTYPES[layout.packed_dtype], elements, threads)
+    vector = _VECTOR_BYTES // DTYPES[layout.packed_dtype]
+    while layout.lanes % vector:
+        vector //= 2
     divide(sch, sch.fuse(*sch.get_loops(block)[-2:]), threads, vector)
 
 
@@ -105,12 +105,3 @@ def store_vector(layout: GemmLayout, most: int) -> int:
         most //= 2
     return most if simple else 1
 
-
-def _fitting(vector: int, elements: int, threads: tuple[int, ...]) -> int:
-    """Return the largest part of a vector of which each thread gets equally many."""
-    count = 1
-    for each in threads:
-        count *= each
-    while vector > 1 and elements % (count * vector):
-        vector //= 2
-    return vector

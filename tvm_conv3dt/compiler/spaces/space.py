@@ -1,0 +1,44 @@
+"""The design space of a device: one for each kind of target, all of the same form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from tvm_conv3dt.compiler.spaces import cuda, default_point, gpu_default_point, llvm
+from tvm_conv3dt.device import Device
+
+__all__ = ["Space", "space_of"]
+
+
+@dataclass(frozen=True)
+class Space:
+    """A design space.
+
+    Attributes
+    ----------
+    layout_of : callable
+        ``layout_of(workload, device, formulation)`` gives the layout that a formulation names.
+    families : callable
+        ``families(layout, device)`` gives the structural choices, one MetaSchedule space each.
+    apply : callable
+        ``apply(schedule, layout, device, family, choose)`` schedules an operator in place.
+    default_points : callable
+        ``default_points(workload, device)`` gives the points expected to be the fastest of their formulations, the
+        fastest first.
+    """
+
+    layout_of: Callable[..., Any]
+    families: Callable[..., Iterable[Any]]
+    apply: Callable[..., None]
+    default_points: Callable[..., list[Any]]
+
+
+_LLVM = Space(llvm.layout_of, llvm.families, llvm.apply, default_point.default_points)
+_CUDA = Space(cuda.layout_of, cuda.families, cuda.apply, gpu_default_point.default_points)
+
+
+def space_of(device: Device) -> Space:
+    """Return the design space of a device's kind."""
+    return _CUDA if device.kind == "cuda" else _LLVM
