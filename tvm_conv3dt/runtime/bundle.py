@@ -12,6 +12,7 @@ from tvm_conv3dt.level import Kernel, Level
 from tvm_conv3dt.manifest import Layer, Manifest
 from tvm_conv3dt.runtime import library, platform_check
 from tvm_conv3dt.runtime.operator import Operator
+from tvm_conv3dt.runtime.place import place_for
 from tvm_conv3dt.spec import Workload
 
 __all__ = ["Bundle", "load", "loaded"]
@@ -164,7 +165,8 @@ class Bundle:
             The layer's name, its workload's id, or the workload.
         filters : array-like
             Shape ``[kd, kh, kw, out_channels, in_channels]``, of the workload's dtype: a NumPy array, a tensor of
-            PyTorch, TensorFlow or JAX, or anything else that exports DLPack from the CPU's memory.
+            PyTorch, TensorFlow or JAX, or anything else that exports DLPack from the CPU's memory. For a bundle that
+            is for GPUs also from a GPU's, and that is then the GPU that the operator works on; else it is the first.
         bias : array-like or None
             Shape ``[out_channels]``, where the workload has a bias, else None.
 
@@ -185,7 +187,8 @@ class Bundle:
         layer = self.layer(which)
         kernel = self._level.kernel(layer.name)
         loaded = library.load_library(self._path, kernel.library)
-        return Operator(layer, kernel, loaded, filters, bias)
+        place = place_for(self._manifest.platform.kind, filters)
+        return Operator(layer, kernel, loaded, filters, bias, place)
 
     def _find(self, which: object) -> Layer | None:
         for layer in self.layers:

@@ -26,7 +26,10 @@ __all__ = [
     "empty",
     "is_direct",
     "is_read_only",
+    "move",
+    "overwrite",
     "part",
+    "size_of",
     "stored_name",
     "synchronize",
     "upload",
@@ -114,6 +117,12 @@ def download(tensor: Any, array: Array) -> None:
     _function("TVMTensorCopyToBytes")(tensor, ctypes.c_void_p(address), array.nbytes)
 
 
+def move(source: Any, target: Any, device: Any) -> None:
+    """Copy one C-contiguous tensor to another on a GPU, and wait for it; no work on either may be under way."""
+    _function("TVMTensorCopyFromTo")(source, target)
+    synchronize(device, 0)
+
+
 def synchronize(device: Any, stream: int) -> None:
     """Wait for the work of one stream of a GPU."""
     _function("Device_StreamSync")(device, stream)
@@ -170,6 +179,11 @@ def stored_name(dtype: np.dtype[Any]) -> str:
     return "uint16" if dtype.isbuiltin == 2 else dtype.name
 
 
+def size_of(shape: Sequence[int], dtype: np.dtype[Any]) -> int:
+    """Return how many bytes an array takes."""
+    return prod(shape) * dtype.itemsize
+
+
 class _Addresses:
     def __init__(self, tensor: Any, writeable: bool) -> None:
         self._tensor = tensor
@@ -181,11 +195,6 @@ class _Addresses:
             "strides": tuple(size * stride for stride in tensor.strides),
             "data": (tensor.data_ptr(), not writeable),
         }
-
-
-def size_of(shape: Sequence[int], dtype: np.dtype[Any]) -> int:
-    """Return how many bytes an array takes."""
-    return prod(shape) * dtype.itemsize
 
 
 @functools.cache
