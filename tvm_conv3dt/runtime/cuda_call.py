@@ -11,15 +11,13 @@ import numpy.typing as npt
 import tvm_ffi
 
 from tvm_conv3dt import memory
-from tvm_conv3dt.errors import ArgumentTypeError, ArrayError, describe
-from tvm_conv3dt.runtime import arrays, cuda_frameworks, cuda_memory, frameworks
+from tvm_conv3dt.runtime import arrays, cuda_memory, frameworks
 from tvm_conv3dt.runtime.cuda_frameworks import NO_WAIT, NONE, Framework
+from tvm_conv3dt.runtime.device_arrays import framework_on, tensor_of
 
-__all__ = ["CudaCall", "framework_on", "tensor_of"]
+__all__ = ["CudaCall"]
 
 Array = npt.NDArray[Any]
-
-_MANAGED = 13  # DLPack's kind of memory that CUDA moves between the CPU and GPUs
 
 
 class CudaCall:
@@ -183,59 +181,3 @@ class CudaCall:
         array = memory.aligned_empty(tuple(tensor.shape), self._dtype)
         cuda_memory.download(tensor, array)
         return array
-
-
-def framework_on(device: Any, name: str, value: Any) -> Framework | None:
-    """Return the framework of an array on `device`; None where it is in the CPU's memory, or is none.
-
-    Raises
-    ------
-    ArrayError
-        If it is on another GPU, or in memory that CUDA moves about.
-    """
-    found = frameworks.device_of(value)
-    kind = device.dlpack_device_type()
-    if found is None or found[0] not in (kind, _MANAGED):
-        return None
-    if found[0] == _MANAGED:
-        rule = "its memory is CUDA's managed one"
-        raise frameworks.refusal(name, value, rule, "copy it to the GPU's own first")
-    if found[1] != device.index:
-        verb = "write to" if name == "out" else "use"
-        rule = f"this operator's filters are on GPU {device.index}"
-        mend = "copy it there, or make an operator of filters that are on the array's GPU"
-        raise ArrayError(describe(verb, f"array {name}", f"device=GPU {found[1]}", rule, mend))
-    return cuda_frameworks.framework_of(value)
-
-
-def tensor_of(
-    name: str,
-    value: Any,
-    framework: Framework,
-    dtype: np.dtype[Any],
-    stream: int,
-    in_place: bool = False,
-) -> Any:
-    """Return an array on a GPU as a tensor of tvm-ffi over the same memory; see `Framework.tensor`.
-
-    Raises
-    ------
-    ArgumentTypeError
-        If it has another dtype than `dtype`.
-    ArrayError
-        If its values are not to be had, or with `in_place` it is immutable.
-    """
-    try:
-        tensor = framework.tensor(name, value, stream, in_place)
-    except ArrayError:
-        raise
-    except Exception as error:
-        raise frameworks.unreadable(name, value, error) from error
-    given = str(tensor.dtype)
-    if given == dtype.name:
-        return tensor
-    if in_place:
-        rule = f"this workload gives {dtype}"
-        raise ArgumentTypeError(describe("write to", "array out", f"dtype={given}", rule))
-    rule, mend = f"this workload takes {dtype}", frameworks.conversion(name, value, dtype)
-    raise ArgumentTypeError(describe("use", f"array {name}", f"dtype={given}", rule, mend))

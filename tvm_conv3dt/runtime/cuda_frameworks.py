@@ -230,10 +230,11 @@ class Jax(Framework):
 
     def tensor(self, name: str, value: Any, stream: int, in_place: bool) -> Any:
         """Return a tensor, once the array is computed."""
+        del stream  # JAX would take NO_WAIT for a handle
         if in_place:
             raise frameworks.refusal(name, value, "jax's tensors never change", "leave it out")
         value.block_until_ready()
-        return super().tensor(name, value, stream, in_place)
+        return tvm_ffi.from_dlpack(value.__dlpack__())
 
     def given(self, value: Any, x: Any) -> Any:
         """Return an array of JAX over the same memory."""

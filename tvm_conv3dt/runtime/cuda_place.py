@@ -12,8 +12,9 @@ import tvm_ffi
 
 from tvm_conv3dt import memory
 from tvm_conv3dt.runtime import arrays, cuda_memory, frameworks
-from tvm_conv3dt.runtime.cuda_call import CudaCall, framework_on, tensor_of
+from tvm_conv3dt.runtime.cuda_call import CudaCall
 from tvm_conv3dt.runtime.cuda_frameworks import NO_WAIT, NONE
+from tvm_conv3dt.runtime.device_arrays import framework_on, tensor_of
 
 __all__ = ["CudaPlace"]
 

@@ -9,15 +9,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tvm_conv3dt.runtime import frameworks
+from tvm_conv3dt.errors import DeviceError, describe
 from tvm_conv3dt.runtime.cuda_place import CudaPlace
+from tvm_conv3dt.runtime.device_arrays import gpu_of
 from tvm_conv3dt.runtime.host_place import HostPlace
 
 __all__ = ["Call", "Place", "place_for"]
 
 Array = npt.NDArray[Any]
-
-_CUDA = 2  # DLPack's kind of a GPU's own memory
 
 
 class Call(Protocol):
@@ -83,7 +82,7 @@ class Place(Protocol):
         """Return what the caller gets who passed `out` and `x`, from a filled `target`."""
 
 
-def place_for(kind: str, filters: object) -> Place:
+def place_for(kind: str, filters: object, gpu: int | None = None) -> Place:
     """Return where the kernels of a bundle of that kind of code work.
 
     Parameters
@@ -91,9 +90,17 @@ def place_for(kind: str, filters: object) -> Place:
     kind : str
         The manifest's: ``"llvm"`` or ``"cuda"``.
     filters : array-like
-        The operator's. On a GPU they decide which one it works on; else that is the first.
+        The operator's.
+    gpu : int, optional
+        Which GPU; by default the one that the filters are on, else the first.
+
+    Raises
+    ------
+    DeviceError
+        If there is a number of a GPU and the bundle is for CPUs.
     """
-    if kind != "cuda":
-        return HostPlace()
-    found = frameworks.device_of(filters)
-    return CudaPlace(found[1] if found and found[0] == _CUDA else 0)
+    if kind == "cuda":
+        return CudaPlace((gpu_of(filters) or 0) if gpu is None else gpu)
+    if gpu is not None:
+        raise DeviceError(describe("make", "operator", f"gpu={gpu}", "the bundle is for CPUs"))
+    return HostPlace()
