@@ -55,6 +55,17 @@ class Gpu:
         while queue:
             queue.pop(0)()
 
+    def order(self, first, then):
+        """Have one stream wait for what another has been given until now, as by an event."""
+        passed = []
+        self.queues[first].append(lambda: passed.append(True))
+
+        def wait():
+            while not passed:
+                self.queues[first].pop(0)()
+
+        self.launch(then, wait)
+
     def synchronize(self, device, stream):
         assert device.dlpack_device_type() == KIND
         self.waits.append(stream)
@@ -85,7 +96,7 @@ class Exporter:
         if stream != -1 and own is not None:
             stream = 0 if stream == 1 else stream
             if stream != own:
-                self.gpu.launch(stream, lambda: self.gpu.drain(own))
+                self.gpu.order(own, stream)
         return self.capsule(**options)
 
     def own_stream(self):
