@@ -38,8 +38,8 @@ MANIFEST = Manifest(
 )
 
 RESOURCES = (
-    KernelResources("run_kernel", 256, 128, 49152, 0),
-    KernelResources("pack", 64, 16, 0, 0),
+    KernelResources("run_kernel", 256, 128, 49152, 0, 0),
+    KernelResources("pack", 64, 16, 0, 0, 0),
 )
 
 
@@ -132,8 +132,16 @@ def test_form_for_gpus_is_the_documented_one():
             "registers": 128,
             "shared_bytes": 49152,
             "spill_bytes": 0,
+            "stack_bytes": 0,
         },
-        {"name": "pack", "threads": 64, "registers": 16, "shared_bytes": 0, "spill_bytes": 0},
+        {
+            "name": "pack",
+            "threads": 64,
+            "registers": 16,
+            "shared_bytes": 0,
+            "spill_bytes": 0,
+            "stack_bytes": 0,
+        },
     ]
 
 

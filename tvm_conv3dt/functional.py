@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tvm_conv3dt.errors import ArgumentTypeError, CompilerMissingError, describe, show
+from tvm_conv3dt.errors import (
+    ArgumentTypeError,
+    CompilerMissingError,
+    WorkloadNotFoundError,
+    describe,
+    show,
+)
 from tvm_conv3dt.spec import DTYPES, Workload
 
 if TYPE_CHECKING:
@@ -48,6 +54,9 @@ def conv3d_transpose(
 
     Arrays are NumPy's; tensors of PyTorch, TensorFlow or JAX, or others that export DLPack, in the CPU's memory; or
     lists of numbers, which have the dtype of the arrays beside them, and float32 where there are none.
+
+    Where an array is on a GPU, the kernel comes from a loaded bundle that is for GPUs (see `Bundle.operator`); none is
+    compiled at once. Filters then go from and to the GPU at every call.
 
     Parameters
     ----------
@@ -96,12 +105,20 @@ def conv3d_transpose(
         If it is legal and cannot be compiled yet, or bfloat16 and the package ml_dtypes is not installed.
     CompilerMissingError
         If no loaded bundle holds the workload, and the compiler is not installed.
+    WorkloadNotFoundError
+        If an array is on a GPU, and no loaded bundle for GPUs holds the workload.
     """
     del name
-    from tvm_conv3dt.runtime import frameworks
+    from tvm_conv3dt.runtime import device_arrays, frameworks
 
     given = {"input": input, "filters": filters} | ({} if bias is None else {"bias": bias})
-    read = {each: _array(each, value) for each, value in given.items()}
+    gpus = {each: device_arrays.gpu_of(value) for each, value in [*given.items(), ("out", out)]}
+    on_gpu = [each for each, gpu in gpus.items() if gpu is not None]
+    read = {
+        # Of an array on a GPU, here only shape and dtype count.
+        each: device_arrays.outline(each, value) if each in on_gpu else _array(each, value)
+        for each, value in given.items()
+    }
     dtype = _common_dtype(given, read)
     x, weights, added = read["input"], read["filters"], read.get("bias")
     workload = Workload.make(
@@ -117,6 +134,13 @@ def conv3d_transpose(
         activation=activation,
         alpha=alpha,
     )
+    if on_gpu:
+        values: dict[str, Any] = {**read, **{each: given[each] for each in on_gpu if each in given}}
+        operator = _loaded_for_gpus(workload).operator(
+            workload, values["filters"], values.get("bias"), gpu=gpus[on_gpu[0]]
+        )
+        result = operator(values["input"], out)
+        return frameworks.like(input, result) if out is None and "input" not in on_gpu else result
     result = bundle_for(workload).operator(workload, weights, added)(x, out)
     return frameworks.like(input, result) if out is None else out
 
@@ -166,7 +190,7 @@ def _is_plain(value: Any, depth: int) -> bool:
 
 
 def bundle_for(workload: Workload) -> Bundle:
-    """Return a bundle that holds `workload`: one that this process has loaded, else one that is compiled at once.
+    """Return a bundle for the CPU that holds `workload`: one that this process has loaded, else one compiled at once.
 
     Raises
     ------
@@ -175,7 +199,7 @@ def bundle_for(workload: Workload) -> Bundle:
     """
     from tvm_conv3dt.runtime.bundle import load, loaded
 
-    bundles = loaded()
+    bundles = [bundle for bundle in loaded() if bundle.manifest.platform.kind != "cuda"]
     for bundle in bundles:
         if workload in bundle:
             return bundle
@@ -197,3 +221,19 @@ def bundle_for(workload: Workload) -> Bundle:
     while len(_compiled) > _COMPILED_KEPT:
         del _compiled[next(iter(_compiled))]
     return bundle
+
+
+def _loaded_for_gpus(workload: Workload) -> Bundle:
+    from tvm_conv3dt.runtime.bundle import loaded
+
+    bundles = [bundle for bundle in loaded() if bundle.manifest.platform.kind == "cuda"]
+    for bundle in bundles:
+        if workload in bundle:
+            return bundle
+    held = ", ".join(sorted({each.id for bundle in bundles for each in bundle.workloads.values()}))
+    rule = f"an array is on a GPU, and the loaded bundles for GPUs hold {held or 'nothing'}"
+    mend = (
+        f"build one with: tvm-conv3dt build {workload.id} --device DEVICE --allow-untuned -o DIR, for a device that "
+        "tvm-conv3dt device lists, and load it with: tvm_conv3dt.load(DIR)"
+    )
+    raise WorkloadNotFoundError(describe("call", "conv3d_transpose", workload.id, rule, mend))

@@ -50,6 +50,9 @@ class KernelResources:
         Shared memory of one block.
     spill_bytes : int
         What a thread writes to memory and reads back for want of registers: both counted.
+    stack_bytes : int
+        Memory of a thread's own: of what was spilled, and of arrays that did not become registers because something
+        indexes them by a variable, which is as slow.
     """
 
     name: str
@@ -57,6 +60,7 @@ class KernelResources:
     registers: int
     shared_bytes: int
     spill_bytes: int
+    stack_bytes: int
 
     @classmethod
     def from_fields(cls, fields: Fields) -> KernelResources:
@@ -67,6 +71,7 @@ class KernelResources:
             registers=fields.integer("registers"),
             shared_bytes=fields.integer("shared_bytes"),
             spill_bytes=fields.integer("spill_bytes"),
+            stack_bytes=fields.integer("stack_bytes"),
         )
         fields.finish()
         return resources

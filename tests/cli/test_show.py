@@ -162,8 +162,8 @@ def test_record_of_another_schema_is_refused(tmp_path):
 
 
 RESOURCES = (
-    KernelResources("run_kernel", 256, 128, 49152, 0),
-    KernelResources("pack_kernel", 64, 16, 0, 12),
+    KernelResources("run_kernel", 256, 128, 49152, 0, 0),
+    KernelResources("pack_kernel", 64, 16, 0, 12, 16),
 )
 
 

@@ -12,6 +12,7 @@ from tvm_conv3dt.errors import ArgumentTypeError, ArrayError, WorkloadNotFoundEr
 from tvm_conv3dt.forms import ConvTranspose, from_torch_functional
 from tvm_conv3dt.reference import reference
 from tvm_conv3dt.runtime import GroupedOperator
+from tvm_conv3dt.runtime.host_place import HostPlace
 
 FORMATS = ["NCDHW", "NDHWC"]
 
@@ -99,6 +100,7 @@ def test_slices_of_a_volume_of_channels_first_are_not_copied():
 
     class Spy:
         workload = form.workload
+        place = HostPlace()
 
         def __call__(self, x, out):
             seen.append((x, out))

@@ -137,7 +137,7 @@ def cuda_folder(bundle_folder, tmp_path_factory) -> Path:
         for kernel in level.kernels:
             file = f"{kernel.library.file.removesuffix('.test.so')}.{arch}.so"
             library = LibraryFile.of(shutil.copy(folder / kernel.library.file, folder / file))
-            resources = (KernelResources("run_kernel", 256, 128, 49152, 0),)
+            resources = (KernelResources("run_kernel", 256, 128, 49152, 0, 0),)
             kernels.append(replace(kernel, library=library, resources=resources))
         levels.append(replace(level, device=f"cuda-{arch}", kernels=tuple(kernels), gpu_arch=arch))
     for kernel in level.kernels:

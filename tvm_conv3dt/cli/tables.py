@@ -91,13 +91,14 @@ def resources_table(manifest: Manifest) -> None:
             each.registers,
             f"{each.shared_bytes / 1024:.1f}",
             each.spill_bytes,
+            each.stack_bytes,
         )
         for level in manifest.levels
         for kernel in level.kernels
         for each in kernel.resources
     ]
     headings = ("layer", "level", "function", ">threads", ">registers")
-    output.write_table((*headings, ">shared KiB", ">spill bytes"), rows)
+    output.write_table((*headings, ">shared KiB", ">spill bytes", ">stack bytes"), rows)
 
 
 def _on_this_machine(manifest: Manifest) -> tuple[list[str], str]:

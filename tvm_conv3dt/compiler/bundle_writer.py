@@ -12,12 +12,12 @@ from pathlib import Path
 import tvm
 
 import tvm_conv3dt
+from tvm_conv3dt import cudart, paths
 from tvm_conv3dt import device as devices
-from tvm_conv3dt import paths
 from tvm_conv3dt.compiler import definition, kernel, schedule
 from tvm_conv3dt.compiler.levels import levels_of
 from tvm_conv3dt.compiler.schedule import Schedule
-from tvm_conv3dt.compiler.target import target_of
+from tvm_conv3dt.compiler.target import host_of
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import (
     FileFormatError,
@@ -27,12 +27,13 @@ from tvm_conv3dt.errors import (
     describe,
 )
 from tvm_conv3dt.level import Kernel, Level, LibraryFile, ScheduleSummary
-from tvm_conv3dt.manifest import FILE_NAME, Layer, Manifest, Platform
+from tvm_conv3dt.manifest import FILE_NAME, CudaRuntime, Layer, Manifest, Platform
 from tvm_conv3dt.workload_set import NamedWorkload
 
 __all__ = ["build_bundle"]
 
 _RUNTIME = "libtvm_runtime.so"
+_CUDA_RUNTIME = "libtvm_runtime_cuda.so"
 _LICENCES = ("LICENSE", "NOTICE")
 
 
@@ -128,13 +129,17 @@ def _fill(
     chosen: Mapping[Device, Sequence[tuple[NamedWorkload, Schedule]]],
     on_progress: Callable[[str], None] | None,
 ) -> Manifest:
-    levels = []
+    levels, toolkit = [], ""
     for device, layers in chosen.items():
         kernels = []
         for each, its_schedule in layers:
             if on_progress is not None:
                 on_progress(f"{each.name} for {device.name}")
-            kernels.append(_kernel(folder, each, its_schedule, device))
+            built = kernel.compile_kernel(
+                its_schedule.layout(device), device, its_schedule.apply(device)
+            )
+            toolkit = "" if built.gpu is None else built.gpu.toolkit
+            kernels.append(_kernel(folder, each, its_schedule, built))
         host, arch = host_of(device), device.arch if device.kind == "cuda" else None
         levels.append(Level(device.name, host.mcpu, host.cpu_features, tuple(kernels), arch))
     first = next(iter(chosen))
@@ -158,19 +163,18 @@ def _layer(each: NamedWorkload) -> Layer:
     return Layer(each.name, workload, workload.id, kernel.pack_symbol(workload))
 
 
-def _kernel(folder: Path, each: NamedWorkload, its: Schedule, device: Device) -> Kernel:
-    built = kernel.compile_kernel(its.layout(device), device, its.apply(device))
-    path = folder / f"{each.workload.id}.{device.name}.so"
+def _kernel(folder: Path, each: NamedWorkload, its: Schedule, built: kernel.Kernel) -> Kernel:
+    path = folder / f"{each.workload.id}.{built.device.name}.so"
     kernel.export(built, path)
     median_ms = None if its.measurement is None else its.measurement.median_ms
     return Kernel(
         layer=each.name,
         library=LibraryFile.of(path),
         packed_shape=built.packed_shape,
-        packed_dtype=each.workload.sum_dtype,
+        packed_dtype=built.packed_dtype,
         workspace_bytes=built.workspace_bytes,
         schedule=ScheduleSummary(its.source, its.formulation, median_ms),
-        resources=(),
+        resources=() if built.gpu is None else built.gpu.resources,
     )
 
 
@@ -183,9 +187,14 @@ def _copy_runtime(folder: Path) -> LibraryFile:
     return LibraryFile.of(folder / _RUNTIME)
 
 
+def _copy_cuda_runtime(folder: Path, toolkit: str) -> CudaRuntime:
+    """Copy the part of TVM's runtime that drives GPUs, from the installed TVM."""
+    shutil.copyfile(Path(tvm.__file__).parent / "lib" / _CUDA_RUNTIME, folder / _CUDA_RUNTIME)
+    return CudaRuntime(LibraryFile.of(folder / _CUDA_RUNTIME), cudart.NAME, toolkit)
+
+
 def _require_native(device: Device) -> None:
-    target_of(device)
-    if device.arch != devices.architecture():
+    if host_of(device).arch != devices.architecture():
         raise UnsupportedError(
             describe(
                 "build",

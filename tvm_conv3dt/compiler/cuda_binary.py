@@ -31,16 +31,12 @@ class CudaBinary:
         Machine code for one architecture, and PTX that a driver compiles for later ones.
     resources : tuple of KernelResources
         What each kernel takes, in the order of the source.
-    stack_bytes : int
-        The largest stack frame of a kernel. Without spills it is of arrays that did not become registers, because
-        something indexes them by a variable: as slow, and not in ``spill_bytes``.
     toolkit : str
         What compiled it, with its version: ``"nvcc 13.0.88"``.
     """
 
     fatbin: bytes
     resources: tuple[KernelResources, ...]
-    stack_bytes: int
     toolkit: str
 
     @classmethod
@@ -52,8 +48,7 @@ class CudaBinary:
         CompileError
             If the report says nothing of a kernel.
         """
-        stack = max((int(found["count"]) for found in _STACK.finditer(report)), default=0)
-        return cls(fatbin, read_resources(source, report), stack, toolkit)
+        return cls(fatbin, read_resources(source, report), toolkit)
 
 
 @dataclass
@@ -61,6 +56,7 @@ class _Reported:
     registers: int = -1
     shared_bytes: int = 0
     spill_bytes: int = 0
+    stack_bytes: int = 0
 
 
 def read_resources(source: str, report: str) -> tuple[KernelResources, ...]:
@@ -84,7 +80,9 @@ def read_resources(source: str, report: str) -> tuple[KernelResources, ...]:
             rule = "the compiler's report does not say what it takes"
             raise CompileError(describe("read", "the resources of kernel", name, rule))
         resources.append(
-            KernelResources(name, count, its.registers, its.shared_bytes, its.spill_bytes)
+            KernelResources(
+                name, count, its.registers, its.shared_bytes, its.spill_bytes, its.stack_bytes
+            )
         )
     return tuple(resources)
 
@@ -98,6 +96,8 @@ def _read(report: str) -> dict[str, _Reported]:
         if found := _SPILLS.search(line):
             # Once more for each function that is called and not inlined.
             current.spill_bytes += int(found["stores"]) + int(found["loads"])
+        if found := _STACK.search(line):
+            current.stack_bytes = max(current.stack_bytes, int(found["count"]))
         if found := _REGISTERS.search(line):
             current.registers = int(found["count"])
             if found := _SHARED.search(line):

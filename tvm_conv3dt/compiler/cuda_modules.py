@@ -58,14 +58,10 @@ class CudaBuild:
         return tuple(each for binary in self.binaries.values() for each in binary.resources)
 
     @property
-    def stack_bytes(self) -> int:
-        """The largest stack frame of a kernel: see `CudaBinary`."""
-        return max((binary.stack_bytes for binary in self.binaries.values()), default=0)
-
-    @property
-    def toolkits(self) -> set[str]:
-        """What compiled, with its version."""
-        return {binary.toolkit for binary in self.binaries.values()}
+    def toolkit(self) -> str:
+        """Version of the CUDA toolkit that compiled: ``"13.0"``."""
+        _, version = next(iter(self.binaries.values())).toolkit.split()
+        return ".".join(version.split(".")[:2])
 
     def compile(self, source: str) -> bytes:
         """Compile a source, once, and return what a CUDA driver loads."""

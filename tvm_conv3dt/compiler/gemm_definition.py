@@ -35,68 +35,12 @@ __all__ = ["define_gemm", "place_of"]
 
 def define_gemm(layout: GemmLayout, operands: Operands, name: str) -> Any:
     """Return the results by phases: ``[rd, rh, rw, cb, m, v]``, made by the block `name`."""
-    workload, axes = layout.workload, layout.axes
-    m_extent = layout.tiles * layout.positions
-    zero = tirx.const(0, layout.packed_dtype)
-
-    def element(*index: Any) -> Any:
-        part, phases, turns, (ci, m) = index[0], index[1:4], index[4:7], index[7:]
-        if layout.matrix_units:
-            m, ci = ci, m
-        n, *quotients = _positions(layout, m)
-        channel = part * layout.part_channels + ci
-        exists = [m < layout.volume] * (m_extent > layout.volume)
-        exists += [channel < workload.in_channels] * (
-            layout.parts * layout.part_channels > workload.in_channels
-        )
-        where = []
-        for index_, axis in enumerate(axes):
-            q, r, j = quotients[index_], phases[index_], turns[index_]
-            if layout.folded[index_]:
-                position = q + j + axis.offsets[0]
-                before, after = axis.folded_halo
-            else:
-                position = tap_of(axis, q, r, j).input
-                before, after = axis.halo
-            exists += [position >= 0] * (before > 0) + [position < axis.input] * (after > 0)
-            where.append(position)
-        value = operands.stored(n, *where, channel)
-        if not layout.matrix_units:
-            value = operands.widened(value)
-        return tirx.if_then_else(tirx.all(*exists), value, zero) if exists else value
-
-    inner = (layout.part_channels, m_extent)
-    if layout.matrix_units:
-        inner = inner[::-1]
-    gathered = te.compute(
-        (layout.parts, *layout.phases, *layout.taps, *inner),
-        element,
-        "gathered",
-        varargs_names=["part", "rd", "rh", "rw", "jd", "jh", "jw", "i", "k"],
-    )
-
-    def filter_(*index: Any) -> Any:
-        phases, cb, turns, (channel, v) = index[:3], index[3], index[4:7], index[7:]
-        # A tap that the phase does not have is never asked for; that no address leaves the filters must be seen, too.
-        numbers = [
-            j if folded else _at_most(tap_of(axis, 0, r, j).number, axis)
-            for axis, folded, r, j in zip(axes, layout.folded, phases, turns, strict=True)
-        ]
-        return operands.packed[(cb, *numbers, channel, v)]
-
-    depth = layout.packed_shape[4]
-    filters = te.compute(
-        (*layout.phases, layout.blocks, *layout.taps, depth, layout.lanes),
-        filter_,
-        "filters",
-        varargs_names=["rd", "rh", "rw", "cb", "jd", "jh", "jw", "ci", "v"],
-    )
+    workload = layout.workload
+    gathered, filters = _gathered(layout, operands), _filters(layout, operands)
     jd, jh, jw = (te.reduce_axis((0, t), f"j{n}") for t, n in zip(layout.taps, "dhw", strict=True))
     ci = te.reduce_axis((0, layout.part_channels), "ci")
 
     def products(part: Any, rd: Any, rh: Any, rw: Any, cb: Any, m: Any, v: Any) -> Any:
-        if not workload.reached:
-            return te.sum(tirx.const(0, workload.sum_dtype), axis=[jd, jh, jw, ci])
         last = (m, ci) if layout.matrix_units else (ci, m)
         left = gathered(part, rd, rh, rw, jd, jh, jw, *last)
         right = filters(rd, rh, rw, cb, jd, jh, jw, part * layout.part_channels + ci, v)
@@ -105,7 +49,7 @@ def define_gemm(layout: GemmLayout, operands: Operands, name: str) -> Any:
         return te.sum(left * right, axis=[jd, jh, jw, ci])
 
     names = ["rd", "rh", "rw", "cb", "m", "v"]
-    domain = (*layout.phases, layout.blocks, m_extent, layout.lanes)
+    domain = (*layout.phases, layout.blocks, layout.padded_volume, layout.lanes)
     accumulator = te.compute(
         (layout.parts, *domain), products, "accumulator", varargs_names=["part", *names]
     )
@@ -120,6 +64,70 @@ def define_gemm(layout: GemmLayout, operands: Operands, name: str) -> Any:
     return te.compute(domain, result, name, varargs_names=names)
 
 
+def _gathered(layout: GemmLayout, operands: Operands) -> Any:
+    """Return the input as each tap of each position takes it."""
+    workload, axes = layout.workload, layout.axes
+    zero = tirx.const(0, layout.packed_dtype)
+
+    def element(*index: Any) -> Any:
+        part, phases, turns, (ci, m) = index[0], index[1:4], index[4:7], index[7:]
+        if layout.matrix_units:
+            m, ci = ci, m
+        n, *quotients = _positions(layout, m)
+        channel = part * layout.part_channels + ci
+        exists = [m < layout.volume] * (layout.padded_volume > layout.volume)
+        exists += [channel < workload.in_channels] * (layout.packed_shape[4] > workload.in_channels)
+        where: list[Any] = []
+        for axis, folded, q, r, j in zip(
+            axes, layout.folded, quotients, phases, turns, strict=True
+        ):
+            position = q + j + axis.offsets[0] if folded else tap_of(axis, q, r, j).input
+            before, after = axis.folded_halo if folded else axis.halo
+            exists += [position >= 0] * (before > 0) + [position < axis.input] * (after > 0)
+            where.append(position)
+        d, h, w = where
+        value = operands.stored(n, d, h, w, channel)
+        if not layout.matrix_units:
+            value = operands.widened(value)
+        if not workload.reached:
+            return zero
+        return tirx.if_then_else(tirx.all(*exists), value, zero) if exists else value
+
+    inner = (layout.part_channels, layout.padded_volume)
+    return te.compute(
+        (
+            *(layout.parts, *layout.phases, *layout.taps),
+            *(inner[::-1] if layout.matrix_units else inner),
+        ),
+        element,
+        "gathered",
+        varargs_names=["part", "rd", "rh", "rw", "jd", "jh", "jw", "i", "k"],
+    )
+
+
+def _filters(layout: GemmLayout, operands: Operands) -> Any:
+    """Return the packed filters by the number that a tap has in its phase."""
+
+    def element(*index: Any) -> Any:
+        phases, cb, turns, (channel, v) = index[:3], index[3], index[4:7], index[7:]
+        if not layout.workload.reached:
+            return tirx.const(0, layout.packed_dtype)
+        # A tap that the phase does not have is never asked for; that no address leaves the filters must be seen, too.
+        numbers = [
+            j if folded else _at_most(tap_of(axis, 0, r, j).number, axis)
+            for axis, folded, r, j in zip(layout.axes, layout.folded, phases, turns, strict=True)
+        ]
+        return operands.packed[(cb, *numbers, channel, v)]
+
+    blocks, *_, depth, lanes = layout.packed_shape
+    return te.compute(
+        (*layout.phases, blocks, *layout.taps, depth, lanes),
+        element,
+        "filters",
+        varargs_names=["rd", "rh", "rw", "cb", "jd", "jh", "jw", "ci", "v"],
+    )
+
+
 def place_of(layout: GemmLayout, index: Any) -> Place:
     """Return where a result by phases belongs."""
     rd, rh, rw, cb, m, v = index
@@ -132,7 +140,7 @@ def place_of(layout: GemmLayout, index: Any) -> Place:
     ]
     width = layout.axes[2]
     w = qw * width.stride + phases[2]
-    exists = [m < layout.volume] * (layout.tiles * layout.positions > layout.volume)
+    exists = [m < layout.volume] * (layout.padded_volume > layout.volume)
     exists += [w < width.output] * (not width.exact)
     if layout.channels < layout.lanes:
         exists.append(channel < layout.channels)

@@ -112,6 +112,11 @@ class GemmLayout(Layout):
         """Tiles of positions."""
         return -(-self.volume // self.positions)
 
+    @property
+    def padded_volume(self) -> int:
+        """Positions, those counted in that fill up the last tile."""
+        return self.tiles * self.positions
+
     @cached_property
     def part_channels(self) -> int:
         """Input channels that one part sums, zeros at the end counted in."""

@@ -148,8 +148,7 @@ def _compile(
         raise CompileError(
             describe("compile", "workload", workload.id, str(error).strip().splitlines()[-1])
         ) from error
-    toolkit = next(iter(build.toolkits))
-    return module, GpuCode(build.resources, toolkit, build.pack_imports)
+    return module, GpuCode(build.resources, build.toolkit, build.pack_imports)
 
 
 def _workspace_bytes(function: Any, device: Device) -> int:

@@ -13,7 +13,7 @@ __all__ = ["levels_of"]
 def levels_of(devices: Iterable[Device]) -> tuple[Device, ...]:
     """Return the levels of a bundle for these devices, the most demanding first.
 
-    Wider vectors demand more, then more CPU features; what is equal stays in the order given. A device that
+    Wider vectors demand more, then more CPU features; later GPUs demand more. What is equal stays in the order given. A device that
     is given twice counts once.
 
     Raises
@@ -38,7 +38,7 @@ def levels_of(devices: Iterable[Device]) -> tuple[Device, ...]:
             if level.name == earlier.name:
                 rule = "they differ, and a level is known by its device's name"
                 raise _refused(f"two devices {level.name}", rule, "rename one of them")
-            if set(level.cpu_features) == set(earlier.cpu_features):
+            if level.kind != "cuda" and set(level.cpu_features) == set(earlier.cpu_features):
                 raise _refused(
                     f"devices {earlier.name} and {level.name}",
                     f"both need {', '.join(level.cpu_features) or 'no CPU feature'}, and nothing else "
@@ -49,10 +49,13 @@ def levels_of(devices: Iterable[Device]) -> tuple[Device, ...]:
 
 
 def _platform(device: Device) -> str:
-    return f"{device.os} {device.arch} {device.kind}"
+    # Each GPU may be a level, whatever its architecture: the CPU beside it is the bundle's.
+    return f"{device.os} {'cuda' if device.kind == 'cuda' else device.arch} {device.kind}"
 
 
 def _demand(device: Device) -> tuple[int, int]:
+    if device.kind == "cuda":
+        return int(device.arch.removeprefix("sm_")), 0
     return device.vector_bits, len(device.cpu_features)
 
 

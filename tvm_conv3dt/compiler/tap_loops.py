@@ -60,7 +60,9 @@ def _taps(axis: Axis, r: Any) -> Any:
 def _phase(loop: tirx.For, name: str) -> Any:
     """Return what the blocks in a loop take for the phase called `name`, from outside of the loop."""
     found: list[Any] = []
-    starts: list[tuple[ir.Var, Any]] = []  # of the loops in here: there is one phase for all of them
+    starts: list[
+        tuple[ir.Var, Any]
+    ] = []  # of the loops in here: there is one phase for all of them
 
     def visit_block(realize: s_tir.SBlockRealize) -> None:
         for var, value in zip(realize.block.iter_vars, realize.iter_values, strict=True):

@@ -8,7 +8,7 @@ from tvm.target import codegen
 
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.device import Device
-from tvm_conv3dt.errors import DeviceError, UnsupportedError, describe
+from tvm_conv3dt.errors import DeviceError, describe
 
 # Features that tell generations of CPUs apart: the catalogue's names and LLVM's.
 _TELLING = {"avx2": "avx2", "avx512f": "avx512f", "avx512_fp16": "avx512fp16"}
@@ -62,15 +62,15 @@ def host_of(device: Device) -> Device:
 def target_of(device: Device) -> tvm.target.Target:
     """Return the TVM target of `device`."""
     if device.gpu is not None:
-        config = {
+        gpu = {
             "kind": "cuda",
             "arch": device.arch,
             "max_threads_per_block": device.gpu.threads_per_block,
             "max_shared_memory_per_block": device.gpu.shared_bytes_per_block,
             "thread_warp_size": _WARP,
         }
-        return tvm.target.Target(config, host=target_of(host_of(device)))
-    config: dict[str, Any] = {
+        return tvm.target.Target(gpu, host=target_of(host_of(device)))
+    config = {
         "kind": "llvm",
         "mtriple": f"{device.arch}-{device.os}-gnu",
         "mcpu": device.mcpu,

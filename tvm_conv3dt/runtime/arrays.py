@@ -16,7 +16,7 @@ from tvm_conv3dt import memory
 from tvm_conv3dt.errors import ArgumentTypeError, ArrayError, describe
 from tvm_conv3dt.runtime import frameworks
 
-__all__ = ["check_output", "direct", "is_direct", "tensor", "view"]
+__all__ = ["check_output", "check_target", "direct", "is_direct", "tensor", "view"]
 
 Array = npt.NDArray[Any]
 
@@ -73,7 +73,9 @@ def is_direct(array: Array) -> bool:
     return flags.c_contiguous and flags.aligned
 
 
-def check_output(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], x: Array) -> Array:
+def check_output(
+    out: object, shape: tuple[int, ...], dtype: np.dtype[Any], x: Array | None
+) -> Array:
     """Return `out` as a NumPy array if a result can be written to it.
 
     Parameters
@@ -82,8 +84,8 @@ def check_output(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], x: A
         The caller's: NumPy's, PyTorch's, or one that exports writable memory by DLPack. It may have any strides.
     shape, dtype
         What it must have.
-    x : numpy.ndarray
-        The caller's input, as `view` returns it.
+    x : numpy.ndarray or None
+        The caller's input, as `view` returns it, where it is in the CPU's memory.
 
     Returns
     -------
@@ -101,6 +103,18 @@ def check_output(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], x: A
     if array.dtype != dtype:
         rule = f"this workload gives {dtype} in native byte order"
         raise ArgumentTypeError(describe("write to", "array out", f"dtype={array.dtype.str}", rule))
+    check_target(array, shape, x)
+    return array
+
+
+def check_target(array: Array, shape: tuple[int, ...], x: Array | None) -> None:
+    """Check an array to write to, as `check_output`, but for its dtype; no element is looked at.
+
+    Raises
+    ------
+    ArrayError
+        As `check_output`.
+    """
     if array.shape != shape:
         raise _unfit(f"shape={list(array.shape)}", f"this call gives the shape {list(shape)}")
     if not array.flags.writeable:
@@ -108,10 +122,9 @@ def check_output(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], x: A
     if not _is_spread(array):
         rule = "its elements must lie apart, as those of slices and transposes do"
         raise _unfit(f"strides={list(array.strides)}", rule)
-    if _overlap(x, array):
+    if x is not None and _overlap(x, array):
         rule = "it must not share memory with the input"
         raise _unfit(f"shape={list(array.shape)}", rule)
-    return array
 
 
 def tensor(array: Array) -> Any:

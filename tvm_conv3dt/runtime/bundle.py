@@ -12,6 +12,7 @@ from tvm_conv3dt.level import Kernel, Level
 from tvm_conv3dt.manifest import Layer, Manifest
 from tvm_conv3dt.runtime import library, platform_check
 from tvm_conv3dt.runtime.operator import Operator
+from tvm_conv3dt.runtime.place import place_for
 from tvm_conv3dt.spec import Workload
 
 __all__ = ["Bundle", "load", "loaded"]
@@ -158,7 +159,14 @@ class Bundle:
         """
         return self._level.kernel(self.layer(which).name)
 
-    def operator(self, which: str | Workload, filters: object, bias: object = None) -> Operator:
+    def operator(
+        self,
+        which: str | Workload,
+        filters: object,
+        bias: object = None,
+        *,
+        gpu: int | None = None,
+    ) -> Operator:
         """Load one workload's library and pack its filters.
 
         Parameters
@@ -167,9 +175,13 @@ class Bundle:
             The layer's name, its workload's id, or the workload.
         filters : array-like
             Shape ``[kd, kh, kw, out_channels, in_channels]``, of the workload's dtype: a NumPy array, a tensor of
-            PyTorch, TensorFlow or JAX, or anything else that exports DLPack from the CPU's memory.
+            PyTorch, TensorFlow or JAX, or anything else that exports DLPack from the CPU's memory. For a bundle that
+            is for GPUs also from a GPU's.
         bias : array-like or None
             Shape ``[out_channels]``, where the workload has a bias, else None.
+        gpu : int, optional
+            For a bundle that is for GPUs: which one the operator works on, as CUDA counts them. By default the one
+            that the filters are on, else the first.
 
         Returns
         -------
@@ -184,11 +196,14 @@ class Bundle:
             If its library is missing, modified, not loadable, or lacks a function.
         ArgumentTypeError, ArrayError
             If filters or bias do not fit.
+        DeviceError
+            If `gpu` is given and the bundle is for CPUs.
         """
         layer = self.layer(which)
         kernel = self._level.kernel(layer.name)
         loaded = library.load_library(self._path, kernel.library)
-        return Operator(layer, kernel, loaded, filters, bias)
+        place = place_for(self._manifest.platform.kind, filters, gpu)
+        return Operator(layer, kernel, loaded, filters, bias, place)
 
     def _find(self, which: object) -> Layer | None:
         for layer in self.layers:

@@ -15,14 +15,29 @@ import tvm_ffi
 from tvm_conv3dt.bfloat16 import bfloat16
 from tvm_conv3dt.errors import ArgumentTypeError, ArrayError, Conv3dtError, describe, show
 
-__all__ = ["conversion", "like", "mark_changed", "to_numpy"]
+__all__ = [
+    "conversion",
+    "detached",
+    "device_of",
+    "family",
+    "like",
+    "mark_changed",
+    "refusal",
+    "to_numpy",
+    "unreadable",
+]
 
 Array = npt.NDArray[Any]
 
 # The kinds of DLPack's devices whose memory the CPU can use: CPU, CUDA's and ROCm's host memory, CUDA's managed one.
 _HOST = (1, 3, 11, 13)
 
-_TYPES = {"torch": ("Tensor",), "tensorflow": ("Tensor", "Variable"), "jax": ("Array",)}
+_TYPES = {
+    "torch": ("Tensor",),
+    "tensorflow": ("Tensor", "Variable"),
+    "jax": ("Array",),
+    "cupy": ("ndarray",),
+}
 _UNTRACED = {
     "tensorflow": "call it outside tf.function, or in it by tf.numpy_function",
     "jax": "call it outside of traced functions, or in them by jax.pure_callback",
@@ -60,12 +75,12 @@ def to_numpy(name: str, value: object, *, in_place: bool = False) -> Array:
     """
     if isinstance(value, np.ndarray):
         return value if type(value) is np.ndarray else _of_subclass(name, value, in_place)
-    family = _family(value)
-    if in_place and family in ("tensorflow", "jax"):
-        raise _refusal(name, value, f"{family}'s tensors never change", "leave it out")
+    kind = family(value)
+    if in_place and kind in ("tensorflow", "jax"):
+        raise refusal(name, value, f"{kind}'s tensors never change", "leave it out")
     foreign: Any = value
     try:
-        if family == "torch":
+        if kind == "torch":
             return _of_torch(name, foreign, in_place)
         if hasattr(value, "__dlpack__"):
             return _of_dlpack(name, foreign)
@@ -73,12 +88,8 @@ def to_numpy(name: str, value: object, *, in_place: bool = False) -> Array:
             return np.asarray(foreign)
     except Conv3dtError:
         raise
-    except (
-        Exception
-    ) as error:  # each framework raises its own: BufferError, RuntimeError, TypeError
-        reason = next(iter(str(error).split("\n")), "") or type(error).__name__
-        rule = f"its values cannot be read ({reason.strip()})"
-        raise _refusal(name, value, rule, _untraced(family, value)) from error
+    except Exception as error:
+        raise unreadable(name, value, error) from error
     rule = "it must be a NumPy array, or export DLPack" + (
         "" if in_place else " or have NumPy's __array__"
     )
@@ -106,19 +117,19 @@ def like(value: object, result: Array) -> Any:
     """
     if isinstance(value, np.ndarray):
         return result
-    family = _family(value)
+    kind = family(value)
     narrow = result.dtype.isbuiltin == 2  # bfloat16: NumPy hands out its bits only
-    framework: Any = sys.modules.get(family)
-    if family == "torch":
+    framework: Any = sys.modules.get(kind)
+    if kind == "torch":
         if narrow:
             return framework.from_numpy(result.view(np.int16)).view(framework.bfloat16)
         return framework.from_numpy(result)
-    if family == "tensorflow":
+    if kind == "tensorflow":
         bits = result.view(np.uint16) if narrow else result
         made = framework.experimental.dlpack.from_dlpack(bits.__dlpack__())
         return framework.bitcast(made, framework.bfloat16) if narrow else made
     foreign: Any = value
-    if family == "jax":
+    if kind == "jax":
         # Of JAX's ways to take an array the one that shares also bfloat16.
         return framework.device_put(result, foreign.device, may_alias=True)
     if narrow or not hasattr(value, "__array_namespace__"):
@@ -134,7 +145,7 @@ def mark_changed(value: object) -> None:
     """
     if isinstance(value, np.ndarray):
         return
-    if _family(value) == "torch":
+    if family(value) == "torch":
         tensor: Any = value
         if not tensor.is_inference():
             sys.modules["torch"].autograd.graph.increment_version(tensor)
@@ -142,10 +153,10 @@ def mark_changed(value: object) -> None:
 
 def conversion(name: str, value: object, dtype: np.dtype[Any]) -> str:
     """Return how the caller converts an array to `dtype`, as the end of a message; empty where that is unknown."""
-    family = _family(value)
-    if family == "torch":
+    kind = family(value)
+    if kind == "torch":
         return f"convert it with: {name}.to(torch.{dtype.name})"
-    if family == "tensorflow":
+    if kind == "tensorflow":
         return f"convert it with: tf.cast({name}, tf.{dtype.name})"
     if not hasattr(value, "astype"):
         return ""
@@ -153,29 +164,47 @@ def conversion(name: str, value: object, dtype: np.dtype[Any]) -> str:
     return f"convert it with: {name}.astype({wanted})"
 
 
-def _family(value: object) -> str:
-    for family, kinds in _TYPES.items():
-        module = sys.modules.get(family)
+def family(value: object) -> str:
+    """Return the name of the framework that an array is of, among those that need care; else an empty string."""
+    for name, kinds in _TYPES.items():
+        module = sys.modules.get(name)
         if module is not None and any(isinstance(value, getattr(module, k, ())) for k in kinds):
-            return family
+            return name
     return ""
 
 
 def _of_subclass(name: str, value: Array, in_place: bool) -> Array:
     if isinstance(value, np.ma.MaskedArray) and (in_place or np.ma.is_masked(value)):
         mend = f"pass {name}.data" if in_place else f"give them values with: {name}.filled(0)"
-        raise _refusal(name, value, "masked elements have no value", mend)
+        raise refusal(name, value, "masked elements have no value", mend)
     return np.asarray(value)
+
+
+def detached(name: str, tensor: Any) -> Any:
+    """Return a tensor of PyTorch without its gradient; raises `ArrayError` where one would be lost by that."""
+    if not tensor.requires_grad:
+        return tensor
+    if sys.modules["torch"].is_grad_enabled():
+        mend = f"pass {name}.detach(), or call it under torch.no_grad()"
+        raise refusal(name, tensor, "no gradient passes through this operator", mend)
+    return tensor.detach()
+
+
+def device_of(value: Any) -> tuple[int, int] | None:
+    """Return the device that an array's memory is on, as DLPack has it: kind and number; None where it does not say."""
+    if isinstance(value, np.ndarray) or not hasattr(value, "__dlpack_device__"):
+        return None
+    try:
+        kind, number = value.__dlpack_device__()
+        return int(kind), int(number)
+    except Exception:  # whoever exports it will say better what is wrong
+        return None
 
 
 def _of_torch(name: str, tensor: Any, in_place: bool) -> Array:
     # Not by DLPack, which forgets the negative bit, and makes memory up for tensors that have none.
     torch: Any = sys.modules["torch"]
-    if tensor.requires_grad:
-        if torch.is_grad_enabled():
-            mend = f"pass {name}.detach(), or call it under torch.no_grad()"
-            raise _refusal(name, tensor, "no gradient passes through this operator", mend)
-        tensor = tensor.detach()
+    tensor = detached(name, tensor)
     if tensor.is_neg() and not in_place:
         tensor = tensor.resolve_neg()
     if tensor.dtype == torch.bfloat16:
@@ -186,13 +215,10 @@ def _of_torch(name: str, tensor: Any, in_place: bool) -> Array:
 
 
 def _of_dlpack(name: str, exporter: Any) -> Array:
-    try:
-        device = int(exporter.__dlpack_device__()[0])
-    except Exception:  # the export below says better what is wrong
-        device = _HOST[0]
+    device, _ = device_of(exporter) or (_HOST[0], 0)
     if device not in _HOST:
         rule = f"its memory is another device's (DLPack's kind {device})"
-        raise _refusal(name, exporter, rule, "copy it to the CPU's first")
+        raise refusal(name, exporter, rule, "copy it to the CPU's first")
     try:
         return np.from_dlpack(exporter)
     except Exception:
@@ -226,12 +252,17 @@ class _Bits:
         }
 
 
-def _untraced(family: str, value: object) -> str:
+def unreadable(name: str, value: object, error: Exception) -> ArrayError:
+    """Return the error for an argument whose framework does not give its values out: it raised `error`."""
+    # Each raises its own: BufferError, RuntimeError, TypeError.
+    reason = next(iter(str(error).split("\n")), "") or type(error).__name__
     names = [each.__name__ for each in type(value).__mro__]
-    traced = any(name in ("Tracer", "SymbolicTensor") for name in names)
-    return _UNTRACED.get(family, "") if traced else ""
+    traced = any(each in ("Tracer", "SymbolicTensor") for each in names)
+    mend = _UNTRACED.get(family(value), "") if traced else ""
+    return refusal(name, value, f"its values cannot be read ({reason.strip()})", mend)
 
 
-def _refusal(name: str, value: object, rule: str, mend: str) -> ArrayError:
+def refusal(name: str, value: object, rule: str, mend: str = "") -> ArrayError:
+    """Return the error for an argument that cannot be used, named by its type."""
     verb = "write to" if name == "out" else "use"
     return ArrayError(describe(verb, f"array {name}", type(value).__name__, rule, mend))

@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy.typing as npt
-
-from tvm_conv3dt import memory
 from tvm_conv3dt.errors import ArrayError, describe
-from tvm_conv3dt.runtime import arrays, frameworks
 from tvm_conv3dt.runtime.operator import Operator
 from tvm_conv3dt.spec import Workload
 
 __all__ = ["GroupedOperator"]
-
-Array = npt.NDArray[Any]
 
 
 class GroupedOperator:
@@ -35,7 +29,6 @@ class GroupedOperator:
     def __init__(self, operators: Sequence[Operator], batched: bool = True) -> None:
         self._operators = tuple(operators)
         self._batched = batched
-        self._reserve = memory.Reserve()
 
     @property
     def groups(self) -> int:
@@ -70,42 +63,39 @@ class GroupedOperator:
         """
         if self._batched and self.groups == 1:
             return self._operators[0](x, out)
-        dtype = self.workload.numpy_dtype
-        given = arrays.view("x", x, dtype)
-        shape = self._output_shape(given.shape)
-        if out is None:
-            result = self._reserve.empty(shape, dtype)
-        else:
-            result = arrays.check_output(out, shape, dtype, given)
-        source, target = (each if self._batched else each[None] for each in (given, result))
-        workload = self.workload
-        slices = zip(
-            self._operators,
-            self._slices(source, workload.in_channels),
-            self._slices(target, workload.out_channels),
-            strict=True,
-        )
-        for operator, read, written in slices:
-            operator(read, written)
-        if out is None:
-            return frameworks.like(x, result)
-        frameworks.mark_changed(out)
-        return out
+        dtype, place = self.workload.numpy_dtype, self._operators[0].place
+        given = place.divisible("x", x, dtype)
+        shape = self._output_shape(tuple(given.shape))
+        source = given if self._batched else given[None]
+        read = self._slices(source, self.workload.in_channels)
+        join = place.joiner(given) if out is None else None
+        if join is not None:
+            parts = [operator(each) for operator, each in zip(self._operators, read, strict=True)]
+            whole = join(parts, self._channels)
+            return whole if self._batched else whole[0]
+        result = place.target(out, given, shape, dtype)
+        target = result if self._batched else result[None]
+        written = self._slices(target, self.workload.out_channels)
+        for operator, *pair in zip(self._operators, read, written, strict=True):
+            operator(*pair)
+        return place.given(result, out, x)
 
-    def empty(self) -> Array:
+    def empty(self) -> Any:
         """Return a new array for `out`, with undefined content; see `Operator.empty`."""
         shape = self._whole(self.workload.output_shape)
-        return memory.aligned_empty(shape, self.workload.numpy_dtype)
+        return self._operators[0].place.empty(shape, self.workload.numpy_dtype)
 
     def __repr__(self) -> str:
         return f"<GroupedOperator of {self.groups}: {self.workload.id}>"
 
-    def _slices(self, array: Array, channels: int) -> Iterator[Array]:
+    @property
+    def _channels(self) -> int:
+        return self.workload.data_format.index("C")
+
+    def _slices(self, array: Any, channels: int) -> Iterator[Any]:
         index: list[Any] = [slice(None)] * 5
         for group in range(self.groups):
-            index[self.workload.data_format.index("C")] = slice(
-                group * channels, (group + 1) * channels
-            )
+            index[self._channels] = slice(group * channels, (group + 1) * channels)
             yield array[tuple(index)]
 
     def _output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -124,5 +114,5 @@ class GroupedOperator:
 
     def _whole(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         sizes = list(shape)
-        sizes[self.workload.data_format.index("C")] *= self.groups
+        sizes[self._channels] *= self.groups
         return tuple(sizes if self._batched else sizes[1:])

@@ -12,12 +12,14 @@ from tvm_conv3dt import memory
 from tvm_conv3dt.bfloat16 import numpy_dtype
 from tvm_conv3dt.errors import ArrayError, Conv3dtError, FileFormatError, LibraryError, describe
 from tvm_conv3dt.reference import reference
-from tvm_conv3dt.runtime import arrays, frameworks, thread_pool
+from tvm_conv3dt.runtime import arrays
+from tvm_conv3dt.runtime.host_place import HostPlace
 
 if TYPE_CHECKING:
     from tvm_conv3dt.level import Kernel
     from tvm_conv3dt.manifest import Layer
     from tvm_conv3dt.runtime.library import Library
+    from tvm_conv3dt.runtime.place import Call, Place
     from tvm_conv3dt.spec import Workload
 
 __all__ = ["Operator"]
@@ -45,7 +47,9 @@ class Operator:
         library: Library,
         filters: object,
         bias: object = None,
+        place: Place | None = None,
     ) -> None:
+        self._place: Place = place or HostPlace()
         self._layer = layer
         self._kernel = kernel
         self._library = library  # as long as its code may run
@@ -54,7 +58,6 @@ class Operator:
         self._pack = library.function(layer.pack_symbol)
         # One value, so that a call beside `set_filters` takes both of the same filters.
         self._filters: tuple[tuple[Any, ...], _Slow | None] = (), None
-        self._reserve = memory.Reserve()
         self.set_filters(filters, bias)
 
     @property
@@ -68,18 +71,27 @@ class Operator:
         return self._layer.workload
 
     @property
+    def place(self) -> Place:
+        """The memory that its kernels work on."""
+        return self._place
+
+    @property
     def workspace_bytes(self) -> int:
         """Memory that one call takes beside its arguments and the packed filters, in bytes."""
         return self._kernel.workspace_bytes
 
     def set_filters(self, filters: object, bias: object = None) -> None:
-        """Pack other filters; calls that run meanwhile finish with the former ones.
+        """Pack other filters; calls that run meanwhile, or are queued on a GPU, finish with the former ones.
+
+        On a GPU the former ones' memory is given back when the last call that was begun with them has returned, which
+        waits until the GPU has run it. A CUDA graph that has captured a call keeps their address and not their memory:
+        let no `set_filters` follow while it is in use, and keep the operator.
 
         Parameters
         ----------
         filters : array-like
             Shape ``[kd, kh, kw, out_channels, in_channels]``, of the workload's dtype, and any that `x` may be. They
-            are copied.
+            are copied, also from and to a GPU.
         bias : array-like or None
             Shape ``[out_channels]``, where the workload has a bias, else None. It is copied.
 
@@ -103,10 +115,10 @@ class Operator:
         if bias is not None:
             values = self._checked("bias", bias, (workload.out_channels,))
             held = memory.aligned_copy(values)
-        packed = arrays.tensor(self._allocate_packed())
-        thread_pool.prepare()
-        self._invoke(self._pack, arrays.tensor(source), packed)
-        constants = (packed,) if held is None else (packed, arrays.tensor(held))
+        packed = self._allocate_packed()
+        with self._place.packing():
+            self._invoke(self._pack, self._place.tensor(source), packed)
+        constants = (packed,) if held is None else (packed, self._place.tensor(held))
         slow = _Slow(source.copy(), held) if self._needs_reference(source) else None
         self._filters = constants, slow
 
@@ -120,10 +132,16 @@ class Operator:
             A NumPy array, a tensor of PyTorch, TensorFlow or JAX, or anything else that exports DLPack from the CPU's
             memory. Any strides and alignment do; what is not C-contiguous, aligned to its elements and in
             native byte order is copied first.
+
+            On a GPU, for a bundle that is for one, arrays on that GPU are used in place, on their framework's current
+            stream: PyTorch's, CuPy's, and tensors of tvm-ffi on its own. The call then returns before the result is
+            there, as theirs do. JAX's arrays, and others that export DLPack, are waited for, and so is the result.
+            Arrays in the CPU's memory are copied to the GPU and the result back, which is convenient and slow.
         out : array or None
             Where to write the result: shape and dtype of the output, writable, not over `x`. A NumPy array, a tensor
             of PyTorch, or one that exports writable memory by DLPack. Without it the result is in memory of its
-            own, that of an earlier one where that is gone, since the system takes long to provide large memory.
+            own, that of an earlier one where that is gone, since the system takes long to provide large memory. It may
+            be on the GPU or in the CPU's memory, wherever `x` is.
 
         Returns
         -------
@@ -135,59 +153,62 @@ class Operator:
         ArgumentTypeError
             If an array has another dtype, or is no array.
         ArrayError
-            If a shape does not fit, values are not to be had (on another device, sparse, masked, traced, recorded for
+            If a shape does not fit, values are not to be had (on another device or GPU, sparse, masked, traced, recorded for
             gradients), or `out` cannot be written to or lies over `x`.
         LibraryError
             If the compiled code reports a failure.
         """
-        dtype = self._dtype
-        given = arrays.view("x", x, dtype)
-        batches = self._batches(given.shape)
-        batch, *rest = self.workload.output_shape
-        shape = (batches * batch, *rest)
-        if out is None:
-            result = target = self._reserve.empty(shape, dtype)
-        else:
-            result = arrays.check_output(out, shape, dtype, given)
-            target = result if arrays.is_direct(result) else memory.aligned_empty(shape, dtype)
-        self._compute(arrays.direct(given, dtype), target, batches)
-        if out is None:
-            return frameworks.like(x, result)
-        if target is not result:
-            np.copyto(result, target)
-        frameworks.mark_changed(out)
-        return out
+        with self._place.call(x, out, self._dtype) as call:
+            batches = self._batches(call.shape)
+            batch, *rest = self.workload.output_shape
+            call.prepare((batches * batch, *rest))
+            self._compute(call, batches)
+            return call.result()
 
-    def empty(self) -> npt.NDArray[Any]:
+    def empty(self) -> Any:
         """Return a new array for `out`, with undefined content.
 
-        It is aligned as the compiled code likes it best; results in an array from elsewhere are the same and, on
-        CPUs with wide vectors, later.
+        On the CPU it is NumPy's, aligned as the compiled code likes it best; results in an array from elsewhere are the
+        same and, on CPUs with wide vectors, later. On a GPU it is a tensor of tvm-ffi, which exports DLPack.
         """
-        return memory.aligned_empty(self.workload.output_shape, self._dtype)
+        return self._place.empty(self.workload.output_shape, self._dtype)
+
+    def upload(self, array: npt.NDArray[Any]) -> Any:
+        """Return a NumPy array where calls use it in place, for calls that need no framework.
+
+        On a GPU it is a copy, a tensor of tvm-ffi. Calls with such tensors are queued on tvm-ffi's stream; `synchronize`
+        waits for them. On the CPU it is the array itself, or a copy where the compiled code needs one.
+        """
+        return self._place.upload(array)
+
+    def download(self, y: Any) -> npt.NDArray[Any]:
+        """Return a result as a NumPy array, of the workload's dtype; from a GPU it is a copy.
+
+        Raises
+        ------
+        ArgumentTypeError, ArrayError
+            If it has another dtype, or its values are not to be had.
+        """
+        return self._place.download(y, self._dtype)
+
+    def synchronize(self) -> None:
+        """Wait for calls with tensors of tvm-ffi that were queued on a GPU; on the CPU none are."""
+        self._place.synchronize()
 
     def __repr__(self) -> str:
         return f"<Operator {self.name}: {self.workload.id}>"
 
-    def _compute(self, source: npt.NDArray[Any], target: npt.NDArray[Any], batches: int) -> None:
-        thread_pool.prepare()
+    def _compute(self, call: Call, batches: int) -> None:
         constants, slow = self._filters
-        if batches == 1 and slow is None:
-            self._invoke(self._run, arrays.tensor(source), *constants, arrays.tensor(target))
-            return
-        size, batch = self.workload.batch, self.workload.output_shape[0]
-        for index in range(batches):
-            part = source[index * size : (index + 1) * size]
-            written = target[index * batch : (index + 1) * batch]
-            if slow is None:
-                self._invoke(self._run, arrays.tensor(part), *constants, arrays.tensor(written))
-                continue
-            values = reference(self.workload, part, slow.filters, slow.bias)
-            with np.errstate(all="ignore"):  # an infinity where the dtype ends, as in compiled code
-                written[...] = values
+        if slow is None:
+            run = self._run
+            call.run(lambda x, y: self._invoke(run, x, *constants, y), batches)
+        else:
+            workload, held = self.workload, slow
+            call.compute(lambda x: reference(workload, x, held.filters, held.bias), batches)
 
     def _checked(self, name: str, value: object, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        array = arrays.view(name, value, self._dtype)
+        array = self._place.constant(name, value, self._dtype)
         if array.shape != shape:
             rule = f"this workload takes the shape {list(shape)}"
             raise ArrayError(describe("use", f"array {name}", f"shape={list(array.shape)}", rule))
@@ -211,16 +232,15 @@ class Operator:
                 return False
         return not np.isfinite(filters).all()
 
-    def _allocate_packed(self) -> npt.NDArray[Any]:
+    def _allocate_packed(self) -> Any:
         shape = self._kernel.packed_shape
         try:
-            packed = memory.aligned_empty(shape, numpy_dtype(self._kernel.packed_dtype))
+            return self._place.packed(shape, numpy_dtype(self._kernel.packed_dtype))
         except (MemoryError, ValueError, OverflowError) as error:
             rule = "no array of this shape can be allocated"
             raise FileFormatError(
                 describe("read", "manifest", f"packed_shape={list(shape)}", rule)
             ) from error
-        return packed
 
     def _invoke(self, function: Any, *tensors: Any) -> None:
         try:

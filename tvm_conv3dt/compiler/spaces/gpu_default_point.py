@@ -27,7 +27,9 @@ _FLOAT64_SHARE = 0.5
 _SHARED_BYTES_PER_CYCLE = 128
 _MEMORY_BYTES_PER_CYCLE = 24  # of one multiprocessor, from the second cache
 _ISSUED_PER_CYCLE = 4  # instructions of warps
-_FETCH_INSTRUCTIONS = 16  # to bring one vector to shared memory: its address, conditions, and the two moves
+_FETCH_INSTRUCTIONS = (
+    16  # to bring one vector to shared memory: its address, conditions, and the two moves
+)
 _STEP_LATENCY = 900  # from asking for a tile to having multiplied it
 _BLOCK_LATENCY = 1500  # start, and the last store
 _SECOND_LAUNCH = 4000  # of the kernel that adds the parts

@@ -7,7 +7,6 @@ multiplies squares of 16 by 16. Sums go to shared memory at the end, from where 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from tvm import s_tir
 from tvm.s_tir.tensor_intrin import cuda as intrinsics
@@ -74,7 +73,7 @@ def apply(
         decide(name, [getattr(family, name)])
     decide("unroll", [1])
 
-    last, tile, m, v = start(sch, layout)
+    tile, m, v = start(sch, layout)
     warps_m, warps_v = layout.positions // family.rows, layout.lanes // family.columns
     threads = (warps_m * warps_v, _WARP)
     vector = store_vector(layout, _STORE_VECTOR) if layout.parts == 1 else _STORE_VECTOR

@@ -9,7 +9,6 @@ a warp read neighbouring banks.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from tvm import s_tir
 
@@ -69,7 +68,7 @@ def apply(
         decide(name, [getattr(family, name)])
     unroll = decide("unroll", _unroll_candidates(layout))
 
-    last, _, m, v = start(sch, layout)
+    _, m, v = start(sch, layout)
     threads = (threads_of(layout, family),)
     chunk_m, chunk_v = min(_CHUNK, family.rows), min(_CHUNK, family.columns)
     m_chunk, m_thread, m = sch.split(m, [family.rows // chunk_m, None, chunk_m])

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.spaces import cuda, default_point, gpu_default_point, llvm
 from tvm_conv3dt.device import Device
+from tvm_conv3dt.spec import Workload
 
 __all__ = ["Space", "space_of"]
 
@@ -29,7 +31,7 @@ class Space:
         fastest first.
     """
 
-    layout_of: Callable[..., Any]
+    layout_of: Callable[[Workload, Device, str], AnyLayout]
     families: Callable[..., Iterable[Any]]
     apply: Callable[..., None]
     default_points: Callable[..., list[Any]]

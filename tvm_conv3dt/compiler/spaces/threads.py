@@ -17,7 +17,7 @@ _VECTOR_BYTES = 16
 _THREADS_OF_SUMS = 256
 
 
-def start(sch: s_tir.Schedule, layout: GemmLayout) -> tuple[Any, Any, Any, Any]:
+def start(sch: s_tir.Schedule, layout: GemmLayout) -> tuple[Any, Any, Any]:
     """Divide the results into tiles, one for a block of threads.
 
     Where the input channels are shared among blocks, what they make is sums in memory, which ``y`` adds up at the end.
@@ -25,7 +25,7 @@ def start(sch: s_tir.Schedule, layout: GemmLayout) -> tuple[Any, Any, Any, Any]:
     Returns
     -------
     tuple
-        The block that a tile ends in; the loop over tiles; and those over a tile's positions and channels.
+        The loop over tiles, and those over a tile's positions and channels.
     """
     y = sch.get_sblock("y")
     if layout.parts > 1:
@@ -44,7 +44,7 @@ def start(sch: s_tir.Schedule, layout: GemmLayout) -> tuple[Any, Any, Any, Any]:
     sch.bind(block, "blockIdx.x")
     # The CUDA compiler unrolls as well, and TVM would take minutes where an activation is long.
     sch.annotate(block, "pragma_unroll_explicit", 0)
-    return last, block, m, v
+    return block, m, v
 
 
 def divide(sch: s_tir.Schedule, loop: Any, threads: tuple[int, ...], vector: int) -> None:
@@ -104,4 +104,3 @@ def store_vector(layout: GemmLayout, most: int) -> int:
     while simple and most > 1 and workload.out_channels % most:
         most //= 2
     return most if simple else 1
-
