@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -41,7 +42,7 @@ _FLAGS = (
 _PROBE = 'extern "C" float f(float x) { return __builtin_bit_cast(float, x) + (_Float16)x; }\n'
 
 _VECTOR_ACCESS = re.compile(
-    r"\*\(((?:u?char|u?short|u?int|u?longlong|float|double|half)[1-4])\*\)\("
+    r"\*\(((?:u?char|u?short|u?int|u?longlong|float|double|half|nv_bfloat16)[1-4])\*\)\("
 )
 
 
@@ -105,8 +106,8 @@ def compile_source(
     content = hashlib.sha256("\0".join([text, *compiler, *_FLAGS]).encode())
     for each in sorted(_DEFINITIONS.iterdir()):
         content.update(each.read_bytes())
-    folder = Path(tempfile.gettempdir()) / "tvm_conv3dt_cuda_on_cpu"
-    folder.mkdir(exist_ok=True)
+    folder = Path(tempfile.gettempdir()) / f"tvm_conv3dt_cuda_on_cpu-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
     library = folder / f"{content.hexdigest()[:32]}.so"
     if not library.exists():
         with tempfile.TemporaryDirectory(dir=folder) as own:

@@ -129,7 +129,7 @@ class Function:
         Parameters
         ----------
         *arrays : numpy.ndarray
-            As the function's parameters; of bfloat16 as arrays of uint16.
+            As the function's parameters; bfloat16 also as uint16.
         order : str
             ``"forward"`` or ``"reverse"``: where the results differ, a barrier is missing.
 
@@ -190,8 +190,8 @@ def _check(function: HostFunction, arrays: tuple[np.ndarray, ...]) -> None:
     if len(arrays) != len(function.parameters):
         raise ValueError(f"{len(arrays)} arrays for {len(function.parameters)} parameters")
     for parameter, array in zip(function.parameters, arrays, strict=True):
-        dtype = "uint16" if parameter.dtype == "bfloat16" else parameter.dtype
-        if array.shape != parameter.shape or array.dtype != dtype:
+        taken = {parameter.dtype, "uint16" if parameter.dtype == "bfloat16" else parameter.dtype}
+        if array.shape != parameter.shape or str(array.dtype) not in taken:
             raise ValueError(
                 f"an array of {array.shape} {array.dtype} for {parameter.name}, which is of "
                 f"{parameter.shape} {parameter.dtype}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tvm import te
 from tvm.s_tir import Schedule
-from tvm.s_tir.tensor_intrin import cuda
+
+from .fragments import fragments
 
 SIZE = 64
 _TILE = 32
@@ -82,8 +83,8 @@ def tensor_cores(result: str = "float32") -> Schedule:
         last = schedule.get_sblock("D")
     schedule.reverse_compute_at(last, j0)
     _copy_together(schedule, last, [4, 32], 4)
-    intrinsics = (cuda.WMMA_LOAD_16x16x16_F16_A_INTRIN, cuda.WMMA_LOAD_16x16x16_F16_B_INTRIN)
-    for index, (scope, intrinsic) in enumerate(zip("ab", intrinsics, strict=True)):
+    names = fragments()
+    for index, (scope, intrinsic) in enumerate(zip("ab", names[:2], strict=True)):
         copy = schedule.cache_read(block, index, "shared")
         schedule.compute_at(copy, k0)
         _copy_together(schedule, copy, [4, 32], 8)
@@ -91,9 +92,9 @@ def tensor_cores(result: str = "float32") -> Schedule:
         schedule.compute_at(fragment, k1)
         schedule.tensorize(schedule.get_loops(fragment)[-2], intrinsic)
     first = schedule.decompose_reduction(block, k0)
-    schedule.tensorize(schedule.get_loops(first)[-2], cuda.WMMA_FILL_16x16x16_F32_INTRIN)
-    schedule.tensorize(i2, cuda.WMMA_SYNC_16x16x16_f16f16f32_INTRIN)
-    schedule.tensorize(row, cuda.WMMA_STORE_16x16x16_F32_SHARED_INTRIN)
+    schedule.tensorize(schedule.get_loops(first)[-2], names.fill)
+    schedule.tensorize(i2, names.multiply)
+    schedule.tensorize(row, names.store)
     return schedule
 
 

@@ -1,5 +1,6 @@
 """The definitions of CUDA's types, functions and blocks, by kernels written by hand."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -9,6 +10,7 @@ from .lowering import HostFunction, Launch, Lowered, Parameter
 TYPES = {
     "float32": "float",
     "float16": "half",
+    "bfloat16": "nv_bfloat16",
     "int32": "int",
     "uint32": "unsigned",
     "uint16": "unsigned short",
@@ -17,15 +19,15 @@ TYPES = {
 }
 
 
-def kernel(body, arrays, grid=(1, 1, 1), block=(1, 1, 1), before=""):
+def kernel(body, arrays, grid=(1, 1, 1), block=(1, 1, 1)):
     """Return a kernel of one function, which takes `arrays` as x, y and z."""
     parameters = ", ".join(
         f"{TYPES[str(array.dtype)]}* __restrict__ {name}"
         for name, array in zip("xyz", arrays, strict=False)
     )
     source = (
-        "#include <cuda_fp16.h>\n#include <mma.h>\n#include <math_constants.h>\n"
-        f'{before}\nextern "C" __global__ void __launch_bounds__(1024) f({parameters}) {{\n{body}\n}}\n'
+        "#include <cuda_fp16.h>\n#include <cuda_bf16.h>\n#include <mma.h>\n#include <math_constants.h>\n"
+        f'extern "C" __global__ void __launch_bounds__(1024) f({parameters}) {{\n#line 1\n{body}\n}}\n'
     )
     launch = Launch("f", tuple(("parameter", each) for each in range(len(arrays))), grid, block)
     function = HostFunction(
@@ -43,11 +45,14 @@ def each_of(expression, x, dtype):
     return y
 
 
-HALVES = np.arange(1 << 16, dtype="uint16").view("float16")
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+SMALL = [np.dtype("float16"), BFLOAT16]
 
 
-def test_every_half_as_a_float_is_exact():
-    np.testing.assert_array_equal(each_of("(float)v", HALVES, "float32"), HALVES.astype("float32"))
+@pytest.mark.parametrize("dtype", SMALL, ids=str)
+def test_every_small_float_as_a_float_is_exact(dtype):
+    x = np.arange(1 << 16, dtype="uint16").view(dtype)
+    np.testing.assert_array_equal(each_of("(float)v", x, "float32"), x.astype("float32"))
 
 
 @pytest.mark.parametrize(
@@ -72,12 +77,33 @@ def test_a_float_is_rounded_to_the_nearest_half(number, half, expression):
     np.testing.assert_array_equal(found, np.float16([half]))
 
 
-def test_floats_become_halves_as_in_numpy():
+@pytest.mark.parametrize(
+    "number, rounded",
+    [
+        (1 + 2**-8, 1),
+        (1 + 2**-8 + 2**-23, 1 + 2**-7),
+        (1 + 3 * 2**-8, 1 + 2**-6),
+        (2**-134, 0),
+        (3 * 2**-135, 2**-133),
+        (3.4e38, np.inf),
+        (-np.inf, -np.inf),
+        (np.nan, np.nan),
+    ],
+)
+@pytest.mark.parametrize("expression", ["(nv_bfloat16)v", "__float2bfloat16_rn(v)"])
+def test_a_float_is_rounded_to_the_nearest_bfloat16(number, rounded, expression):
+    found = each_of(expression, np.float32([number]), BFLOAT16)
+    np.testing.assert_array_equal(found.astype("float32"), np.float32([rounded]))
+
+
+@pytest.mark.parametrize("dtype", SMALL, ids=str)
+def test_floats_are_rounded_as_in_numpy(dtype):
     bits = np.random.default_rng(0).integers(0, 1 << 32, 1 << 16, dtype="uint32")
     floats = bits.view("float32")
     with np.errstate(over="ignore", invalid="ignore"):
-        expected = floats.astype("float16")
-    np.testing.assert_array_equal(each_of("(half)v", floats, "float16"), expected)
+        expected = floats.astype(dtype)
+    found = each_of(f"({TYPES[str(dtype)]})v", floats, dtype)
+    np.testing.assert_array_equal(found.astype("float32"), expected.astype("float32"))
 
 
 @pytest.mark.parametrize(
@@ -102,22 +128,35 @@ def test_an_integer_becomes_the_nearest_half():
 
 
 @pytest.mark.parametrize("operation", ["+", "-", "*", "/"])
-def test_arithmetic_of_halves_is_rounded_after_each_operation(operation):
+@pytest.mark.parametrize("dtype", SMALL, ids=str)
+def test_arithmetic_is_rounded_after_each_operation(operation, dtype):
     rng = np.random.default_rng(0)
-    x, y = rng.integers(0, 1 << 16, (2, 4096), dtype="uint16").view("float16")
+    x, y = rng.integers(0, 1 << 16, (2, 4096), dtype="uint16").view(dtype)
     z = np.zeros_like(x)
-    body = f"int i = threadIdx.x + 64 * blockIdx.x; half s = x[i] {operation} y[i]; z[i] = s {operation} y[i];"
+    body = f"""
+    int i = threadIdx.x + 64 * blockIdx.x;
+    {TYPES[str(dtype)]} once = x[i] {operation} y[i];
+    z[i] = once {operation} y[i];"""
     kernel(body, (x, y, z), grid=(64, 1, 1), block=(64, 1, 1))["f"](x, y, z)
     numpy = {"+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide}[operation]
     with np.errstate(all="ignore"):
         expected = numpy(numpy(x, y), y)
-    np.testing.assert_array_equal(z, expected)
+    np.testing.assert_array_equal(z.astype("float32"), expected.astype("float32"))
 
 
-def test_a_fused_multiply_add_of_halves_is_rounded_once():
-    x = np.float16([1 + 2**-10])
-    found = each_of("__hfma(v, v, __float2half_rn(-1.0f))", x, "float16")
-    assert found[0] == np.float16(2**-9 + 2**-20)
+@pytest.mark.parametrize(
+    "dtype, values, expected",
+    [
+        # 1 + 2**-11 is in the middle of two halves; float loses what is added to it.
+        (SMALL[0], (1.5, 683 / 1024, 2**-24), 1 + 2**-10),
+        (SMALL[1], (7, 37 / 256, -(2**-40)), 1 + 2**-7),
+    ],
+    ids=str,
+)
+def test_a_fused_multiply_add_is_rounded_once(dtype, values, expected):
+    x, y = np.array(values, dtype), np.zeros(1, dtype)
+    kernel("y[0] = __hfma(x[0], x[1], x[2]);", (x, y))["f"](x, y)
+    assert y[0] == np.array(expected, dtype)
 
 
 @pytest.mark.parametrize(
@@ -183,18 +222,21 @@ def test_shared_memory_that_no_thread_of_the_block_wrote_is_nan():
 @pytest.mark.parametrize(
     "body, why",
     [
-        ("if (threadIdx.x < 40)\n__syncthreads();", "thread 0 came to line 6, another to the end"),
+        (
+            "if (threadIdx.x < 40)\n__syncthreads();",
+            "the first came to line 2, this one to the end",
+        ),
         (
             "if (threadIdx.x < 40) return;\n__syncthreads();",
-            "came to the end, 0, another to line 6",
+            "the first came to the end, this one to line 2",
         ),
         (
             "if (threadIdx.x < 40)\n__syncthreads();\nelse\n__syncthreads();",
-            "came to line 6, another to line 8",
+            "the first came to line 2, this one to line 4",
         ),
         (
             "for (int i = 0; i < threadIdx.x; ++i)\n__syncthreads();",
-            "came to the end, 0, another to line 6",
+            "the first came to the end, this one to line 2",
         ),
     ],
 )

@@ -74,10 +74,11 @@ static void compare(unsigned count) {
     Thread& lane = threads[each / 32 * 32];
     threadIdx = thread.index;
     if (thread.waits_at != threads[0].waits_at) {
-      char what[160];
-      snprintf(what, sizeof what, "a barrier is not reached by all threads: thread 0 came to %s %d, another to %s %d",
-               threads[0].waits_at ? "line" : "the end,", threads[0].waits_at,
-               thread.waits_at ? "line" : "the end,", thread.waits_at);
+      char what[160], places[2][24];
+      const int lines[] = {threads[0].waits_at, thread.waits_at};
+      for (int i = 0; i < 2; ++i) snprintf(places[i], sizeof places[i], lines[i] ? "line %d" : "the end", lines[i]);
+      snprintf(what, sizeof what, "a barrier is not reached by all threads: the first came to %s, this one to %s",
+               places[0], places[1]);
       if (!_setjmp(scheduler)) fail(what);
       return;
     }
