@@ -74,16 +74,6 @@ def test_without_a_schedule_it_says_how_to_go_on(invoke, small_set, tmp_path):
     assert not (tmp_path / "b").exists()
 
 
-def test_what_cannot_be_compiled_yet_is_said_before_anything_is_built(invoke, small_set, tmp_path):
-    result = invoke(
-        *("build", "--device", "cuda-sm80", "--workloads", small_set),
-        *("-o", tmp_path / "b", "--allow-untuned"),
-    )
-    assert result.exit_code == 2
-    assert "kind cuda is not supported yet" in result.stderr
-    assert not (tmp_path / "b").exists()
-
-
 @pytest.mark.skipif(architecture() == "aarch64", reason="this machine is of that architecture")
 def test_another_architecture_is_refused_for_now(invoke, small_set, tmp_path):
     result = invoke(

@@ -246,8 +246,7 @@ def test_parent_that_is_read_only_is_an_error(named, host, tmp_path):
         build(named, host, parent / "out")
 
 
-@pytest.mark.parametrize("name", ["cuda-sm80", FOREIGN])
-def test_device_that_is_not_built_for_yet_is_refused(name, named, tmp_path):
-    with pytest.raises(UnsupportedError, match=f"{name}.*not supported yet"):
-        build(named, catalogue.get(name), tmp_path / "out")
+def test_device_that_is_not_built_for_yet_is_refused(named, tmp_path):
+    with pytest.raises(UnsupportedError, match=f"{FOREIGN}.*not supported yet"):
+        build(named, catalogue.get(FOREIGN), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

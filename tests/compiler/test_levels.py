@@ -79,7 +79,7 @@ def test_no_device_is_refused():
     ("first", "second", "platforms"),
     [
         ("x86-64-v3", "raspberry-pi-4", ("linux x86_64 llvm", "linux aarch64 llvm")),
-        ("x86-64-v3", "cuda-sm80", ("linux x86_64 llvm", "linux sm_80 cuda")),
+        ("x86-64-v3", "cuda-sm80", ("linux x86_64 llvm", "linux cuda")),
     ],
 )
 def test_devices_of_different_platforms_are_refused(first, second, platforms):

@@ -10,6 +10,7 @@ pytest.importorskip("tvm")
 
 from tvm.s_tir import meta_schedule as ms
 
+from tvm_conv3dt import cuda_driver
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler import kernel, promote, schedule
 from tvm_conv3dt.compiler.search.log import TuningLog
@@ -17,7 +18,7 @@ from tvm_conv3dt.compiler.search.measurer import Failure, Timed
 from tvm_conv3dt.compiler.spaces import llvm
 from tvm_conv3dt.compiler.spaces.point import Point, point_of
 from tvm_conv3dt.compiler.target import target_of
-from tvm_conv3dt.errors import DeviceError, SignatureError, TuningError, UnsupportedError
+from tvm_conv3dt.errors import DeviceError, PlatformError, SignatureError, TuningError
 from tvm_conv3dt.workload_set import NamedWorkload
 
 FAST, SLOW, WRONG = (Point("phases", "rows", 1, tile_w=tile_w) for tile_w in (1, 2, 3))
@@ -172,6 +173,10 @@ def test_device_that_cannot_run_here_is_refused(small, tmp_path):
         run(TuningLog(tmp_path / "logs", device, small), tmp_path)
 
 
-def test_kind_of_device_that_is_not_compiled_yet_is_refused(small, tmp_path):
-    with pytest.raises(UnsupportedError, match="kind cuda is not supported yet"):
+def test_gpu_that_is_not_there_is_an_error(small, tmp_path, monkeypatch):
+    def find():
+        raise PlatformError("no driver")
+
+    monkeypatch.setattr(cuda_driver, "find", find)
+    with pytest.raises(PlatformError, match="no driver"):
         run(TuningLog(tmp_path / "logs", catalogue.get("cuda-sm80"), small), tmp_path)

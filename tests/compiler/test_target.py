@@ -4,9 +4,11 @@ import pytest
 
 pytest.importorskip("tvm")
 
+from tvm_conv3dt import cuda_driver
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler import target
-from tvm_conv3dt.errors import DeviceError, UnsupportedError
+from tvm_conv3dt.cuda_driver import CudaDriver, CudaGpu
+from tvm_conv3dt.errors import DeviceError, PlatformError
 
 
 @pytest.mark.parametrize(
@@ -24,9 +26,32 @@ def test_target_has_the_devices_cpu_and_cores(name, triple, mcpu):
     assert int(found.attrs["num-cores"]) == device.cores
 
 
-def test_kind_that_is_not_compiled_yet_is_refused():
-    with pytest.raises(UnsupportedError, match="cuda-sm80: kind cuda is not supported yet"):
-        target.target_of(catalogue.get("cuda-sm80"))
+def test_gpu_is_called_by_any_cpu_of_this_architecture():
+    made = target.target_of(catalogue.get("cuda-sm80"))
+    assert (made.kind.name, str(made.attrs["arch"])) == ("cuda", "sm_80")
+    host = target.host_of(catalogue.get("cuda-sm80"))
+    assert host.arch == catalogue.architecture()
+    assert str(made.host.attrs["mcpu"]) == host.mcpu
+
+
+def test_nothing_is_measured_for_a_gpu_without_one(monkeypatch):
+    def find():
+        raise PlatformError("no driver")
+
+    monkeypatch.setattr(cuda_driver, "find", find)
+    with pytest.raises(PlatformError, match="no driver"):
+        target.require_runnable(catalogue.get("cuda-sm80"))
+
+
+@pytest.mark.parametrize("name", ["cuda-sm80", "cuda-sm90"])
+def test_gpu_must_not_be_older_than_the_code(monkeypatch, name):
+    a100 = CudaDriver((13, 0), (CudaGpu("A100", (8, 0)),))
+    monkeypatch.setattr(cuda_driver, "find", lambda: a100)
+    if name == "cuda-sm80":
+        target.require_runnable(catalogue.get(name))
+    else:
+        with pytest.raises(DeviceError, match=r"sm_90.*A100.*sm_80"):
+            target.require_runnable(catalogue.get(name))
 
 
 def test_host_is_built_for_by_a_level_of_the_catalogue(host):

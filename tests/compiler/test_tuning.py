@@ -14,7 +14,7 @@ from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler import promote, schedule, tuning
 from tvm_conv3dt.compiler.search import evolution
 from tvm_conv3dt.compiler.search.measurer import Failure, Measurer
-from tvm_conv3dt.errors import DeviceError, SignatureError, TuningError, UnsupportedError
+from tvm_conv3dt.errors import DeviceError, PlatformError, SignatureError, TuningError
 from tvm_conv3dt.spec import Workload
 from tvm_conv3dt.workload_set import NamedWorkload
 
@@ -199,7 +199,7 @@ def test_log_of_another_device_is_refused(tune, folder, host):
         tune(2, device=other)
 
 
-@pytest.mark.parametrize(("name", "error"), [("cuda-sm80", UnsupportedError), (None, DeviceError)])
+@pytest.mark.parametrize(("name", "error"), [("cuda-sm80", PlatformError), (None, DeviceError)])
 def test_device_that_cannot_run_here_is_refused_before_anything(name, error, tune, tmp_path):
     foreign = "aarch64" if catalogue.architecture() == "x86_64" else "x86-64-v2"
     with pytest.raises(error, match=name or foreign):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tvm import te
 from tvm.s_tir import Schedule
 
-from .fragments import fragments
+from tvm_conv3dt.compiler.fragments import fragments
 
 SIZE = 64
 _TILE = 32

@@ -16,6 +16,8 @@ from tvm_conv3dt.compiler.cuda_modules import cuda_compiler
 from tvm_conv3dt.compiler.cuda_pipeline import CUDA
 from tvm_conv3dt.compiler.definition import AnyLayout, define
 from tvm_conv3dt.compiler.dot_layout import DotLayout
+from tvm_conv3dt.compiler.fragments import fragments
+from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.compiler.intrinsics import lane_sums
 from tvm_conv3dt.compiler.linker import link
 from tvm_conv3dt.compiler.packing import define_packing
@@ -92,6 +94,8 @@ def new_schedule(layout: AnyLayout) -> s_tir.Schedule:
     """Return a fresh schedule of an operator, nothing decided."""
     if isinstance(layout, DotLayout):
         lane_sums(layout.lanes, layout.outputs, layout.workload.sum_dtype)  # a trace names it
+    if isinstance(layout, GemmLayout) and layout.matrix_units:
+        fragments()  # as above
     return s_tir.Schedule(define(layout, layout.workload.id))
 
 

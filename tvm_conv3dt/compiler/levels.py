@@ -50,7 +50,9 @@ def levels_of(devices: Iterable[Device]) -> tuple[Device, ...]:
 
 def _platform(device: Device) -> str:
     # Each GPU may be a level, whatever its architecture: the CPU beside it is the bundle's.
-    return f"{device.os} {'cuda' if device.kind == 'cuda' else device.arch} {device.kind}"
+    return (
+        f"{device.os} cuda" if device.kind == "cuda" else f"{device.os} {device.arch} {device.kind}"
+    )
 
 
 def _demand(device: Device) -> tuple[int, int]:

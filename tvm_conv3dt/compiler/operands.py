@@ -9,7 +9,7 @@ from typing import Any
 from tvm import te, tirx
 
 from tvm_conv3dt.compiler.activation import activation_of
-from tvm_conv3dt.compiler.elements import array_shape, index_of, narrow, stored_dtype, turns, widen
+from tvm_conv3dt.compiler.elements import array_shape, index_of, narrow, stored_dtype, widen
 from tvm_conv3dt.compiler.rows import Rows
 from tvm_conv3dt.spec import Workload
 
@@ -23,11 +23,14 @@ class Operands:
     Attributes
     ----------
     workload : Workload
+    stores : bool
+        Whether results are stored in the output at once, and not turned on the way.
     x, packed, bias : tvm.te.Tensor
         Input and bias in the workload's dtype, the former in its format; packed filters in the layout's.
     """
 
     workload: Workload
+    stores: bool
     x: Any
     packed: Any
     bias: Any
@@ -40,7 +43,7 @@ class Operands:
         x = te.placeholder(array_shape(workload.input), stored, "x")
         packed = te.placeholder(array_shape(packed_shape), layout.packed_dtype, "packed")
         bias = te.placeholder((workload.out_channels,), stored, "bias")
-        return cls(workload, x, packed, bias)
+        return cls(workload, not layout.turned_back, x, packed, bias)
 
     @property
     def arguments(self) -> list[Any]:
@@ -87,6 +90,4 @@ class Operands:
         if workload.bias:
             total = total + widen(self.bias[channel], self.bias.dtype)
         value = activation_of(workload)(total)
-        if turns(workload, workload.out_channels):
-            return value
-        return narrow(value, stored_dtype(workload))
+        return narrow(value, stored_dtype(workload)) if self.stores else value

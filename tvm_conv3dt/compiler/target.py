@@ -6,6 +6,7 @@ import cpuinfo
 import tvm
 from tvm.target import codegen
 
+from tvm_conv3dt import cuda_driver
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import DeviceError, describe
@@ -89,12 +90,14 @@ def require_runnable(device: Device) -> None:
 
     Raises
     ------
-    UnsupportedError
-        If the device's kind is not compiled for yet.
+    PlatformError
+        If the device is a GPU, and this machine has no driver or no GPU.
     DeviceError
-        If this machine has another architecture, or lacks CPU features.
+        If this machine has another architecture, lacks CPU features, or its GPU is older than the device.
     """
-    target_of(device)
+    if device.kind == "cuda":
+        _require_gpu(device)
+        return
     missing = sorted(set(device.cpu_features) - catalogue.cpu_features())
     if device.arch != catalogue.architecture():
         rule = f"its code is for {device.arch}, and this machine is {catalogue.architecture()}"
@@ -104,3 +107,11 @@ def require_runnable(device: Device) -> None:
         return
     mend = "tune on such a machine, or for --device host"
     raise DeviceError(describe("measure for", "device", device.name, rule, mend))
+
+
+def _require_gpu(device: Device) -> None:
+    gpu = cuda_driver.find().gpus[0]
+    if int(device.arch.removeprefix("sm_")) > int(gpu.arch.removeprefix("sm_")):
+        rule = f"its code is for {device.arch}, and the first GPU, {gpu.name}, is {gpu.arch}"
+        mend = f"take the device cuda-{gpu.arch.replace('_', '')}"
+        raise DeviceError(describe("measure for", "device", device.name, rule, mend))

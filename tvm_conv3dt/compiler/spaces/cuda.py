@@ -12,6 +12,7 @@ from types import ModuleType
 
 from tvm import s_tir
 
+from tvm_conv3dt.compiler.fragments import SQUARE
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout, Tile
 from tvm_conv3dt.compiler.layout import PHASES, foldings
 from tvm_conv3dt.compiler.spaces import matrix_nest, simt_nest
@@ -45,7 +46,7 @@ def formulations(workload: Workload, device: Device) -> list[str]:
 
     Phases are folded only where they all have the same taps: see `Layout.dense`.
     """
-    least = matrix_nest.SQUARE if workload.dtype == "float16" else 1
+    least = SQUARE if workload.dtype == "float16" else 1
     names = []
     for folding in (PHASES, *foldings(workload)):
         layout = GemmLayout.of(workload, Tile(1, 1, 1), folding)

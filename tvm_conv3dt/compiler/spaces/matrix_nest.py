@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tvm import s_tir
-from tvm.s_tir.tensor_intrin import cuda as intrinsics
 
+from tvm_conv3dt.compiler.fragments import SQUARE, fragments
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.compiler.spaces.point import Choose, GpuFamily, GpuPoint, decider, mark
 from tvm_conv3dt.compiler.spaces.threads import (
@@ -23,21 +23,14 @@ from tvm_conv3dt.compiler.spaces.threads import (
 from tvm_conv3dt.compiler.tap_loops import mark_tap_loops
 from tvm_conv3dt.device import Device
 
-__all__ = ["ORDER", "SQUARE", "apply", "families", "points", "threads_of"]
+__all__ = ["ORDER", "apply", "families", "points", "threads_of"]
 
 ORDER = "warps"
-
-SQUARE = 16
-"""Rows, columns and depth of one product of a tensor core."""
 
 _WARP = 32
 _BANKS = 32
 _PADDING = 8  # elements after each row of a tile, so that rows start in different banks
 _STORE_VECTOR = 4
-_LOADS = {
-    "a": intrinsics.WMMA_LOAD_16x16x16_F16_A_INTRIN,
-    "b": intrinsics.WMMA_LOAD_16x16x16_F16_B_INTRIN,
-}
 
 
 def threads_of(layout: GemmLayout, family: GpuFamily) -> int:
@@ -69,6 +62,7 @@ def apply(
     decide = decider(sch, choose)
     gathered, filters, accumulator = map(sch.get_sblock, ("gathered", "filters", "accumulator"))
     mark(sch, accumulator, layout.name, family.order)
+    names = fragments()
     for name in ("rows", "columns"):
         decide(name, [getattr(family, name)])
     decide("unroll", [1])
@@ -103,7 +97,7 @@ def apply(
         sch.set_scope(each, 0, "shared")
         sch.compute_at(each, step, preserve_unit_loops=True)
         sch.storage_align(each, 0, -2, _BANKS, _PADDING)
-    for index, name in enumerate(("a", "b")):
+    for index, (name, load) in enumerate((("a", names.load_a), ("b", names.load_b))):
         held = sch.cache_read(accumulator, index, f"wmma.matrix_{name}")
         sch.compute_at(held, ci, preserve_unit_loops=True)
         h_i, h_j = sch.get_loops(held)[-2:]
@@ -112,13 +106,13 @@ def apply(
         sch.reorder(h_i, h_j, h_i_square, h_j_square)
         for loop in (h_i, h_j):
             sch.unroll(loop)
-        sch.tensorize(h_i_square, _LOADS[name])
+        sch.tensorize(h_i_square, load)
     fetch_input(sch, gathered, layout, threads)
     fetch_filters(sch, filters, layout, threads)
 
     for loop in (ci, a_m, a_v):
         sch.unroll(loop)
     initial = sch.decompose_reduction(accumulator, jd)
-    sch.tensorize(sch.get_loops(initial)[-2], intrinsics.WMMA_FILL_16x16x16_F32_INTRIN)
-    sch.tensorize(a_i, intrinsics.WMMA_SYNC_16x16x16_f16f16f32_INTRIN)
-    sch.tensorize(s_i, intrinsics.WMMA_STORE_16x16x16_F32_SHARED_INTRIN)
+    sch.tensorize(sch.get_loops(initial)[-2], names.fill)
+    sch.tensorize(a_i, names.multiply)
+    sch.tensorize(s_i, names.store)

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from tvm import s_tir
 from tvm.script import tirx as T
 
-__all__ = ["Fragments", "fragments"]
+__all__ = ["SQUARE", "Fragments", "fragments"]
 
-_SIZE = 16
+SQUARE = 16
+"""Rows, columns and depth of one product of a tensor core."""
 
 
 class Fragments(NamedTuple):
@@ -45,13 +46,13 @@ def fragments() -> Fragments:
 def _number(fragment: Any, stride: Any) -> Any:
     """Return which one of an array of fragments a buffer is."""
     offset = fragment.elem_offset
-    return offset // stride // _SIZE * (stride // _SIZE) + offset % stride // _SIZE
+    return offset // stride // SQUARE * (stride // SQUARE) + offset % stride // SQUARE
 
 
 def _copy(dtype: str, source: str, to: str) -> tuple[Any, Any]:
     """Return description and implementation of a copy between fragments and shared memory."""
 
-    @T.prim_func(s_tir=True)
+    @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def description(x: T.handle, y: T.handle) -> None:
         X = T.match_buffer(x, (16, 16), dtype, align=64, offset_factor=16, scope=source)
         Y = T.match_buffer(y, (16, 16), dtype, align=64, offset_factor=16, scope=to)
@@ -72,7 +73,7 @@ def _copy(dtype: str, source: str, to: str) -> tuple[Any, Any]:
         of = y.data, 16, 16, 16, _number(y, y_stride)
         return T.tvm_load_matrix_sync(*of, memory, x_stride, "row_major", dtype="void")
 
-    @T.prim_func(s_tir=True)
+    @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def implementation(x: T.handle, y: T.handle) -> None:
         x1 = T.int32()
         x0 = T.int32()
@@ -93,7 +94,7 @@ def _copy(dtype: str, source: str, to: str) -> tuple[Any, Any]:
 
 
 def _fill() -> tuple[Any, Any]:
-    @T.prim_func(s_tir=True)
+    @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def description(c: T.handle) -> None:
         C = T.match_buffer(
             c, (16, 16), "float32", align=64, offset_factor=16, scope="wmma.accumulator"
@@ -106,7 +107,7 @@ def _fill() -> tuple[Any, Any]:
                     vi, vj = T.axis.remap("SS", [i, j])
                     C[vi, vj] = T.float32(0)
 
-    @T.prim_func(s_tir=True)
+    @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def implementation(c: T.handle) -> None:
         c1 = T.int32()
         c0 = T.int32()
@@ -130,7 +131,7 @@ def _fill() -> tuple[Any, Any]:
 
 
 def _multiply() -> tuple[Any, Any]:
-    @T.prim_func(s_tir=True)
+    @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def description(a: T.handle, b: T.handle, c: T.handle) -> None:
         A = T.match_buffer(
             a, (16, 16), "float16", align=64, offset_factor=16, scope="wmma.matrix_a"
@@ -151,7 +152,7 @@ def _multiply() -> tuple[Any, Any]:
                         "float32", B[vk, vj]
                     )
 
-    @T.prim_func(s_tir=True)
+    @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def implementation(a: T.handle, b: T.handle, c: T.handle) -> None:
         a1 = T.int32()
         a0 = T.int32()
