@@ -10,12 +10,10 @@ written is NaN: shared memory, and workspaces. Arrays are used where they lie, s
 
 from __future__ import annotations
 
-import _ctypes
 import ctypes
 import os
 import shutil
 import tempfile
-import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -71,10 +69,6 @@ class Emulated:
     arch: str
     compiler: tuple[str, ...] | None
     _copies: list[Any] = field(repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        # A system maps so many pieces of memory for a process, and each stack is two.
-        weakref.finalize(self, _unload, self._copies)
 
     @classmethod
     def of(
@@ -190,12 +184,6 @@ def _load_copies(library: Path) -> list[ctypes.CDLL]:
             shutil.copyfile(library, copy.name)
             copies.append(ctypes.CDLL(copy.name))
     return copies
-
-
-def _unload(copies: list[ctypes.CDLL]) -> None:
-    for each in copies:
-        each.release()
-        _ctypes.dlclose(each._handle)
 
 
 def _check(function: HostFunction, arrays: tuple[np.ndarray, ...]) -> None:

@@ -60,12 +60,6 @@ static bool prepare(unsigned count) {
   return true;
 }
 
-// Give back the stacks.
-static void release() {
-  for (Thread& thread : threads)
-    if (thread.stack) munmap(thread.stack - PAGE, STACK + 2 * PAGE);
-}
-
 __attribute__((noinline)) static void resume(Thread& thread) {
   current = &thread;
   threadIdx = thread.index;
@@ -143,8 +137,6 @@ __forceinline__ void call(void (*kernel)(Parameters...), void** arguments) {
 }
 
 }  // namespace emulation
-
-extern "C" __attribute__((visibility("default"))) void release() { emulation::release(); }
 
 // `launch_<kernel>` returns what went wrong, or null.
 #define EMULATED_KERNEL(kernel)                                                             \
