@@ -14,6 +14,7 @@ from math import ceil, prod
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.compiler.spaces import cuda
 from tvm_conv3dt.compiler.spaces.point import GpuPoint
+from tvm_conv3dt.compiler.spaces.threads import input_vector
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.gpu import Gpu
 from tvm_conv3dt.spec import DTYPES, Workload
@@ -107,19 +108,10 @@ def _step(layout: GemmLayout, point: GpuPoint, threads: int) -> float:
     loads = (layout.positions + layout.lanes) * layout.depth
     fetched = loads * itemsize
     memory = fetched / _MEMORY_BYTES_PER_CYCLE
-    vectors = loads / _vector(layout)
+    vectors = loads / input_vector(layout)
     issued = multiply * point.order.count("threads") * _ISSUED_PER_CYCLE
     issued += (operands / _VECTOR_BYTES + vectors * _FETCH_INSTRUCTIONS) / _WARP
     return max(multiply, shared, memory, issued / _ISSUED_PER_CYCLE)
-
-
-def _vector(layout: GemmLayout) -> int:
-    """Return the elements that a thread brings at once."""
-    workload = layout.workload
-    if workload.data_format == "NCDHW" or workload.dtype == "bfloat16":
-        return 1
-    whole = _VECTOR_BYTES // workload.itemsize
-    return whole if workload.in_channels % whole == 0 else 1
 
 
 def _resident(layout: GemmLayout, point: GpuPoint, threads: int, gpu: Gpu) -> int:
