@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from tvm_conv3dt.errors import CompileError, DeviceError, describe
 from tvm_conv3dt.gpu import KernelResources
 
-__all__ = ["CudaBinary", "read_resources", "refuse", "require_known", "virtual_arch"]
+__all__ = [
+    "CudaBinary",
+    "ptxas_options",
+    "read_resources",
+    "refuse",
+    "require_known",
+    "virtual_arch",
+]
 
 _KERNEL = re.compile(
     r"__global__\s+void\s+(?:__launch_bounds__\s*\(\s*(?P<threads>\d+)[^)]*\)\s*)?(?P<name>\w+)\s*\("
@@ -38,6 +45,11 @@ class CudaBinary:
     fatbin: bytes
     resources: tuple[KernelResources, ...]
     toolkit: str
+
+    @property
+    def spill_bytes(self) -> int:
+        """What the threads of all kernels spill, and hold on their stacks."""
+        return sum(each.spill_bytes + each.stack_bytes for each in self.resources)
 
     @classmethod
     def make(cls, fatbin: bytes, source: str, report: str, toolkit: str) -> CudaBinary:
@@ -103,6 +115,11 @@ def _read(report: str) -> dict[str, _Reported]:
             if found := _SHARED.search(line):
                 current.shared_bytes = int(found["count"])
     return reported
+
+
+def ptxas_options(usage_level: int) -> list[str]:
+    """Return what the assembler is told: how freely to use registers, from 0 to 10, and to report."""
+    return ["-v", f"--register-usage-level={usage_level}"]
 
 
 def virtual_arch(arch: str) -> str:

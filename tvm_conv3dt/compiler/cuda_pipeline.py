@@ -1,4 +1,4 @@
-"""Lowering for GPUs: TVM's own passes, after the one of ours that sees blocks."""
+"""Lowering for GPUs: TVM's own passes, after those of ours that see blocks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tvm import tirx
 from tvm.ir.transform import PassContext
 from tvm.s_tir.pipeline import default_s_tir_pipeline
 
+from tvm_conv3dt.compiler.absent_taps import skip_absent_taps
 from tvm_conv3dt.compiler.tap_loops import shorten_tap_loops
 
 __all__ = ["CUDA"]
@@ -22,13 +23,13 @@ _WITHOUT = {"tirx.disable_storage_rewrite": True}
 
 def _pipeline() -> tuple[Any, Any, Any]:
     passes, host, device = default_s_tir_pipeline()
-    shorten = tirx.transform.prim_func_pass(
-        lambda function, *_: shorten_tap_loops(function), opt_level=0
+    lower_blocks = tirx.transform.prim_func_pass(
+        lambda function, *_: skip_absent_taps(shorten_tap_loops(function)), opt_level=0
     )
 
     def lower(module: tvm.IRModule, context: PassContext) -> tvm.IRModule:
         with PassContext(opt_level=context.opt_level, config={**context.config, **_WITHOUT}):
-            return passes(shorten(module))
+            return passes(lower_blocks(module))
 
     return tvm.ir.transform.module_pass(lower, opt_level=0), host, device
 

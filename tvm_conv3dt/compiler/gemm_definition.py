@@ -30,7 +30,7 @@ from tvm_conv3dt.compiler.blocks import block_start
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.compiler.operands import Operands
 from tvm_conv3dt.compiler.place import Place
-from tvm_conv3dt.compiler.taps import tap_of
+from tvm_conv3dt.compiler.taps import folded_tap, tap_of
 from tvm_conv3dt.phases import Axis
 
 __all__ = ["define_gemm", "place_of"]
@@ -49,7 +49,13 @@ def define_gemm(layout: GemmLayout, operands: Operands, name: str) -> Any:
         right = filters(rd, rh, rw, cb, jd, jh, jw, part * layout.part_channels + ci, v)
         if layout.matrix_units:
             left, right = left.astype(workload.sum_dtype), right.astype(workload.sum_dtype)
-        return te.sum(left * right, axis=[jd, jh, jw, ci])
+        product = left * right
+        present = _present(layout, cb, v, (jd, jh, jw))
+        if present:
+            # Not a product with a zero filter, which would make NaN of an infinite input.
+            zero = tirx.const(0, workload.sum_dtype)
+            product = tirx.if_then_else(tirx.all(*present), product, zero)
+        return te.sum(product, axis=[jd, jh, jw, ci])
 
     names = ["rd", "rh", "rw", "cb", "m", "v"]
     domain = (*layout.phases, layout.blocks, layout.padded_volume, layout.lanes)
@@ -134,6 +140,21 @@ def _filters(layout: GemmLayout, operands: Operands) -> Any:
         "filters",
         varargs_names=["rd", "rh", "rw", "cb", "jd", "jh", "jw", "ci", "v"],
     )
+
+
+def _present(layout: GemmLayout, cb: Any, v: Any, turns: tuple[Any, ...]) -> list[Any]:
+    """Return the conditions under which the folded phase of a channel has a tap."""
+    if layout.dense:
+        return []
+    channel = block_start(cb, layout.lanes, layout.channels) + v
+    present = []
+    for axis, folded, phase, j in zip(
+        layout.axes, layout.folded, layout.channel(channel)[:3], turns, strict=True
+    ):
+        if folded:
+            _, has = folded_tap(axis, phase, j)
+            present += has
+    return present
 
 
 def place_of(layout: GemmLayout, index: Any) -> Place:

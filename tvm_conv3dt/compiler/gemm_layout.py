@@ -17,7 +17,7 @@ from tvm_conv3dt.spec import Workload
 
 __all__ = ["GemmLayout", "Tile"]
 
-_PATTERN = re.compile(r"gemm-(\d+)x(\d+)x(\d+)-(\d+)-(phases|fold-[dhw]+)")
+_PATTERN = re.compile(r"(gemm|wmma)-(\d+)x(\d+)x(\d+)-(\d+)-(phases|fold-[dhw]+)")
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,22 @@ class GemmLayout(Layout):
         As those of `Layout`; `lanes` are the channels of a tile.
     positions, depth, parts : int
         As those of `Tile`.
+    matrix_units : bool
+        Whether products are those of tensor cores, which take float16.
     """
 
     positions: int = 64
     depth: int = 16
     parts: int = 1
+    matrix_units: bool = False
 
     @classmethod
-    def of(cls, workload: Workload, tile: Tile, folding: str = PHASES) -> GemmLayout:
+    def of(
+        cls, workload: Workload, tile: Tile, folding: str = PHASES, matrix_units: bool = False
+    ) -> GemmLayout:
         """Make the layout of a tile; `folding` says which axes are folded into the channels."""
-        return cls(workload, tile.channels, folding, tile.positions, tile.depth, tile.parts)
+        sizes = tile.positions, tile.depth, tile.parts
+        return cls(workload, tile.channels, folding, *sizes, matrix_units)
 
     @classmethod
     def parse(cls, workload: Workload, name: str) -> GemmLayout:
@@ -67,14 +73,15 @@ class GemmLayout(Layout):
         match = _PATTERN.fullmatch(name)
         if match is None:
             raise ValueError(f"formulation {name} is none of GPUs")
-        *sizes, folding = match.groups()
-        return cls.of(workload, Tile(*map(int, sizes)), folding)
+        kind, *sizes, folding = match.groups()
+        return cls.of(workload, Tile(*map(int, sizes)), folding, kind == "wmma")
 
     @cached_property
     def name(self) -> str:
-        """The formulation as schedules tell it: ``"gemm-128x64x16-1-phases"``."""
+        """The formulation as schedules tell it: ``"gemm-128x64x16-1-phases"``, ``"wmma-…"`` on tensor cores."""
+        kind = "wmma" if self.matrix_units else "gemm"
         sizes = f"{self.positions}x{self.lanes}x{self.depth}-{self.parts}"
-        return f"gemm-{sizes}-{self.formulation}"
+        return f"{kind}-{sizes}-{self.formulation}"
 
     @property
     def turned(self) -> bool:
@@ -85,11 +92,6 @@ class GemmLayout(Layout):
     def turned_back(self) -> bool:
         """As `turned`, of the output."""
         return False
-
-    @cached_property
-    def matrix_units(self) -> bool:
-        """Whether products are those of tensor cores."""
-        return self.workload.dtype == "float16"
 
     @cached_property
     def packed_dtype(self) -> str:

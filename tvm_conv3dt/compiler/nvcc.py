@@ -11,7 +11,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tvm_conv3dt.compiler.cuda_binary import CudaBinary, refuse, require_known, virtual_arch
+from tvm_conv3dt.compiler.cuda_binary import (
+    CudaBinary,
+    ptxas_options,
+    refuse,
+    require_known,
+    virtual_arch,
+)
 from tvm_conv3dt.errors import CompilerMissingError, describe
 
 __all__ = ["command", "compile_source", "why_unusable"]
@@ -65,7 +71,7 @@ def _why_unusable(nvcc: tuple[str, ...], path: str) -> str:
     return " ".join(done.stderr.split())[-300:] or f"it ended with {done.returncode}"
 
 
-def compile_source(source: str, arch: str, nvcc: tuple[str, ...]) -> CudaBinary:
+def compile_source(source: str, arch: str, usage_level: int, nvcc: tuple[str, ...]) -> CudaBinary:
     """Compile CUDA C with the command `nvcc`: machine code for `arch` (``"sm_90"``) and PTX.
 
     Raises
@@ -86,7 +92,7 @@ def compile_source(source: str, arch: str, nvcc: tuple[str, ...]) -> CudaBinary:
             "--fatbin",
             "-gencode",
             f"arch={virtual},code=[{arch},{virtual}]",
-            *("-O3", "-Xptxas", "-v", "-o", _OUTPUT, _SOURCE),
+            *("-O3", "-Xptxas", ",".join(ptxas_options(usage_level)), "-o", _OUTPUT, _SOURCE),
             folder=folder,
         )
         if done.returncode != 0:

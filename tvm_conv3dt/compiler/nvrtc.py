@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tvm_conv3dt.compiler.cuda_binary import CudaBinary, refuse, require_known, virtual_arch
+from tvm_conv3dt.compiler.cuda_binary import (
+    CudaBinary,
+    ptxas_options,
+    refuse,
+    require_known,
+    virtual_arch,
+)
 from tvm_conv3dt.errors import CompileError, describe
 
 __all__ = ["compile_source", "why_unusable"]
@@ -39,7 +45,7 @@ def why_unusable() -> str:
     return ""
 
 
-def compile_source(source: str, arch: str) -> CudaBinary:
+def compile_source(source: str, arch: str, usage_level: int) -> CudaBinary:
     """Compile CUDA C: machine code for `arch` (``"sm_90"``) and PTX.
 
     Raises
@@ -54,7 +60,7 @@ def compile_source(source: str, arch: str) -> CudaBinary:
     toolkit = f"NVRTC {major}.{minor}"
     (known,) = _checked(nvrtc, nvrtc.nvrtcGetSupportedArchs())
     require_known(arch, [f"sm_{number}" for number in known], toolkit)
-    cubin, ptx, log = _compile(nvrtc, source, arch, toolkit)
+    cubin, ptx, log = _compile(nvrtc, source, arch, usage_level, toolkit)
     # The library tells its version by two numbers; what it writes, by three.
     if found := re.search(rb"Cuda compilation tools, release [\d.]+, V(\d+(?:\.\d+)+)", ptx):
         toolkit = f"NVRTC {found[1].decode()}"
@@ -75,10 +81,13 @@ def _include_folders() -> list[Path]:
     return [Path(folder) for folder in found if folder]
 
 
-def _compile(nvrtc: Any, source: str, arch: str, toolkit: str) -> tuple[bytes, bytes, str]:
+def _compile(
+    nvrtc: Any, source: str, arch: str, usage_level: int, toolkit: str
+) -> tuple[bytes, bytes, str]:
     """Return machine code, PTX, and what was said while they were made."""
     # Compiled for a real architecture, a program has PTX for the virtual one too.
-    options = [f"--gpu-architecture={arch}", "--ptxas-options=-v"]
+    options = [f"--gpu-architecture={arch}"]
+    options += [f"--ptxas-options={option}" for option in ptxas_options(usage_level)]
     options += [f"--include-path={folder}" for folder in _include_folders()]
     (program,) = _checked(nvrtc, nvrtc.nvrtcCreateProgram(source.encode(), _SOURCE, 0, [], []))
     try:

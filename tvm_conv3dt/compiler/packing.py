@@ -20,6 +20,7 @@ from tvm_conv3dt.compiler.dot_layout import DotLayout
 from tvm_conv3dt.compiler.elements import array_shape, stored_dtype, widen
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.compiler.taps import folded_tap
 
 __all__ = ["define_packing"]
 
@@ -72,12 +73,9 @@ def _of_output_channels(layout: Layout, filters: Any, index: Any) -> Any:
         if not folded:
             taps.append(tap)
             continue
-        # o + pad == s * i + d * t, with o == s * q + phase and i == q + offset
-        reach = phase + axis.pad - axis.stride * (tap + axis.offsets[0])
-        taps.append(tirx.floordiv(reach, axis.dilation))
-        present += [reach >= 0, taps[-1] < axis.kernel]
-        if axis.dilation > 1:
-            present.append(tirx.floormod(reach, axis.dilation) == 0)
+        number, has = folded_tap(axis, phase, tap)
+        taps.append(number)
+        present += has
     element = filters[(*taps, out_channel, ci)]
     if filters.dtype != layout.packed_dtype:
         element = widen(element, filters.dtype)

@@ -8,7 +8,7 @@ from tvm import tirx
 
 from tvm_conv3dt.phases import Axis
 
-__all__ = ["Tap", "inside", "less", "tap_of"]
+__all__ = ["Tap", "folded_tap", "inside", "less", "tap_of"]
 
 
 class Tap(NamedTuple):
@@ -39,6 +39,19 @@ def tap_of(axis: Axis, q: Any, r: Any, j: Any) -> Tap:
         if axis.gcd > 1:
             present.append(tirx.floormod(r + axis.pad, axis.gcd) == 0)
     return Tap(q + first_input - j * axis.input_step, number, present)
+
+
+def folded_tap(axis: Axis, r: Any, j: Any) -> tuple[Any, list[Any]]:
+    """Return which of the kernel's taps is number `j` of phase `r` of a folded axis, and when there is such a one.
+
+    ``o + pad == s * i + d * t`` with ``o == s * q + r`` and ``i == q + j + offsets[0]``.
+    """
+    reach = r + axis.pad - axis.stride * (j + axis.offsets[0])
+    number = tirx.floordiv(reach, axis.dilation)
+    present = [reach >= 0, number < axis.kernel]
+    if axis.dilation > 1:
+        present.append(tirx.floormod(reach, axis.dilation) == 0)
+    return number, present
 
 
 def inside(axis: Axis, position: Any, leaves: tuple[bool, bool]) -> list[Any]:

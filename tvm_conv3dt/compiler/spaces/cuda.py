@@ -26,6 +26,7 @@ _POSITIONS = (1, 4, 16, 32, 64, 128)
 _CHANNELS = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128)
 _DEPTHS = {"threads": (8, 16), "warps": (16, 32)}
 _PARTS = (1, 2, 4, 8, 16)
+_SPARSE = 32  # channels that a thread, or a few, can have for their own
 _BANKS = 32  # padding is less than a row of them
 _WIDE = 128  # channels beyond which folding more phases into them gains nothing
 
@@ -42,23 +43,32 @@ def nest_of(layout: GemmLayout) -> ModuleType:
 
 
 def formulations(workload: Workload, device: Device) -> list[str]:
-    """Return the formulations that fit: tiles, and phases folded into the channels where these are few.
-
-    Phases are folded only where they all have the same taps: see `Layout.dense`.
-    """
-    least = SQUARE if workload.dtype == "float16" else 1
+    """Return the formulations that fit: tiles, and phases folded into the channels where these are few."""
+    kinds = [False]
+    if workload.dtype == "float16":
+        # Few channels leave most of a tensor core's square empty.
+        kinds = [True, False] if workload.out_channels < SQUARE else [True]
     names = []
-    for folding in (PHASES, *foldings(workload)):
-        layout = GemmLayout.of(workload, Tile(1, 1, 1), folding)
-        if folding != PHASES and workload.out_channels >= _WIDE:
-            continue
-        for positions in _fitting(_POSITIONS, layout.volume, least):
-            for channels in _fitting(_CHANNELS, layout.channels, least):
-                for tile in _tiles(layout, positions, channels):
-                    each = GemmLayout.of(workload, tile, folding)
-                    if shared_bytes(each) <= _limit(device):
-                        names.append(each.name)
+    for matrix_units in kinds:
+        least = SQUARE if matrix_units else 1
+        for folding in (PHASES, *foldings(workload)):
+            layout = GemmLayout.of(workload, Tile(1, 1, 1), folding, matrix_units)
+            if folding != PHASES and not _worth_folding(layout):
+                continue
+            for positions in _fitting(_POSITIONS, layout.volume, least):
+                for channels in _fitting(_CHANNELS, layout.channels, least):
+                    for tile in _tiles(layout, positions, channels):
+                        each = GemmLayout.of(workload, tile, folding, matrix_units)
+                        if shared_bytes(each) <= _limit(device):
+                            names.append(each.name)
     return names
+
+
+def _worth_folding(layout: GemmLayout) -> bool:
+    """Whether to fold phases: where not all of them have all taps, only to skip taps by each channel alone."""
+    if layout.dense:
+        return layout.workload.out_channels < _WIDE
+    return not layout.matrix_units and layout.channels <= _SPARSE
 
 
 def families(layout: GemmLayout, device: Device) -> Iterator[GpuFamily]:

@@ -41,7 +41,7 @@ def formulations(workload: Workload, device: Device) -> list[str]:
         return [PHASES]
     layouts = [Layout(workload, lanes, f) for f in foldings(workload)]
     # As many channels as there are outputs in a volume would make one task of it all.
-    folded = [each.formulation for each in layouts if each.channels <= lanes * 64]
+    folded = [each.formulation for each in layouts if each.dense and each.channels <= lanes * 64]
     return [PHASES, *folded, *([DOT] if DotLayout.fits(workload, lanes) else [])]
 
 

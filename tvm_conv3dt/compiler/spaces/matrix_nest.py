@@ -15,6 +15,7 @@ from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.compiler.spaces.point import Choose, GpuFamily, GpuPoint, decider, mark
 from tvm_conv3dt.compiler.spaces.threads import (
     divide,
+    fetch_ahead,
     fetch_filters,
     fetch_input,
     start,
@@ -109,6 +110,7 @@ def apply(
         sch.tensorize(h_i_square, load)
     fetch_input(sch, gathered, layout, threads)
     fetch_filters(sch, filters, layout, threads)
+    fetch_ahead(sch, step, layout)
 
     for loop in (ci, a_m, a_v):
         sch.unroll(loop)

@@ -171,5 +171,5 @@ def point_of(trace: s_tir.schedule.Trace) -> AnyPoint:
         for inst in trace.insts
         if inst.kind.name == "SampleCategorical"
     ]
-    kind = GpuPoint if formulation.startswith("gemm-") else Point
+    kind = GpuPoint if formulation.startswith(("gemm-", "wmma-")) else Point
     return kind(formulation, order, *samples)

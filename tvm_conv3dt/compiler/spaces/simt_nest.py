@@ -14,7 +14,13 @@ from tvm import s_tir
 
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.compiler.spaces.point import Choose, GpuFamily, GpuPoint, decider, mark
-from tvm_conv3dt.compiler.spaces.threads import fetch_filters, fetch_input, start, store_vector
+from tvm_conv3dt.compiler.spaces.threads import (
+    fetch_ahead,
+    fetch_filters,
+    fetch_input,
+    start,
+    store_vector,
+)
 from tvm_conv3dt.compiler.tap_loops import mark_tap_loops
 from tvm_conv3dt.device import Device
 
@@ -105,6 +111,7 @@ def apply(
     sch.storage_align(gathered, 0, -2, _BANKS, _CHUNK)
     fetch_filters(sch, filters, layout, threads)
 
+    fetch_ahead(sch, step, layout)
     for loop in (ci, a_cb, a_m, a_v):
         sch.unroll(loop)
     initial = sch.decompose_reduction(accumulator, jd)
