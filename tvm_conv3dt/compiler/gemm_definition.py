@@ -136,7 +136,7 @@ def _filters(layout: GemmLayout, operands: Operands) -> Any:
 
 def _present(layout: GemmLayout, cb: Any, v: Any, turns: tuple[Any, ...]) -> list[Any]:
     """Return the conditions under which the folded phase of a channel has a tap."""
-    if layout.dense:
+    if layout.dense or not layout.workload.reached:
         return []
     channel = block_start(cb, layout.lanes, layout.channels) + v
     present = []
