@@ -63,17 +63,25 @@ def define_gemm(layout: GemmLayout, operands: Operands, name: str) -> Any:
         (layout.parts, *domain), products, "accumulator", varargs_names=["part", *names]
     )
 
+    def activated(*index: Any) -> Any:
+        channel = block_start(index[3], layout.lanes, layout.channels) + index[-1]
+        return operands.activated(sums(*index), layout.channel(channel)[-1])
+
     def total(*index: Any) -> Any:
         return sum(
             (accumulator(part, *index) for part in range(1, layout.parts)), accumulator(0, *index)
         )
 
-    # By itself, since an activation names the sum hundreds of times, and TVM would write out its parts each time.
-    sums = te.compute(domain, total, "sums", varargs_names=names) if layout.parts > 1 else total
+    # By themselves, since an activation names the sum hundreds of times, and rounding to bfloat16 its result some more:
+    # TVM would write out all that is named each time.
+    sums, values = total, activated
+    if layout.parts > 1:
+        sums = te.compute(domain, total, "sums", varargs_names=names)
+    if layout.has_values:
+        values = te.compute(domain, activated, "values", varargs_names=names)
 
     def result(*index: Any) -> Any:
-        channel = block_start(index[3], layout.lanes, layout.channels) + index[-1]
-        return operands.result(sums(*index), layout.channel(channel)[-1])
+        return operands.stored_value(values(*index))
 
     return te.compute(domain, result, name, varargs_names=names)
 

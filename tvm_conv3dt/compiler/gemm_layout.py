@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
+from tvm_conv3dt.compiler.activation import EXPENSIVE
 from tvm_conv3dt.compiler.layout import PHASES, Layout
 from tvm_conv3dt.spec import Workload
 
@@ -113,6 +114,11 @@ class GemmLayout(Layout):
     def tiles(self) -> int:
         """Tiles of positions."""
         return -(-self.volume // self.positions)
+
+    @property
+    def has_values(self) -> bool:
+        """Whether results are computed before they are rounded: bfloat16 after a long activation."""
+        return self.workload.dtype == "bfloat16" and self.workload.activation in EXPENSIVE
 
     @property
     def padded_volume(self) -> int:

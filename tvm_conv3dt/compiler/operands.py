@@ -84,10 +84,18 @@ class Operands:
         turned: Callable[..., Any] = te.compute(shape, element, "turned")
         return turned
 
-    def result(self, total: Any, channel: Any) -> Any:
-        """Return what becomes of a sum: bias, activation, and the output's dtype where it is stored there at once."""
+    def activated(self, total: Any, channel: Any) -> Any:
+        """Return a sum with bias and activation."""
         workload = self.workload
         if workload.bias:
             total = total + widen(self.bias[channel], self.bias.dtype)
-        value = activation_of(workload)(total)
+        return activation_of(workload)(total)
+
+    def result(self, total: Any, channel: Any) -> Any:
+        """Return what becomes of a sum: as `activated`, and in the output's dtype where it is stored there at once."""
+        return self.stored_value(self.activated(total, channel))
+
+    def stored_value(self, value: Any) -> Any:
+        """Return a result in the output's dtype, where it is stored there at once."""
+        workload = self.workload
         return narrow(value, stored_dtype(workload)) if self.stores else value

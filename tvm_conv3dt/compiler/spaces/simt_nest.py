@@ -18,6 +18,7 @@ from tvm_conv3dt.compiler.spaces.threads import (
     fetch_ahead,
     fetch_filters,
     fetch_input,
+    hold,
     start,
     store_vector,
 )
@@ -90,6 +91,8 @@ def apply(
     v, v_vector = sch.split(v, [None, vector])
     sch.unroll(v)
     sch.vectorize(v_vector)
+    if layout.has_values and layout.parts == 1:
+        hold(sch, "values", v)
 
     sch.set_scope(accumulator, 0, "local")
     sch.compute_at(accumulator, thread, preserve_unit_loops=True)
