@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
-from tvm_conv3dt.compiler.activation import EXPENSIVE
 from tvm_conv3dt.compiler.layout import PHASES, Layout
 from tvm_conv3dt.spec import Workload
 
@@ -85,6 +84,11 @@ class GemmLayout(Layout):
         return f"{kind}-{sizes}-{self.formulation}"
 
     @property
+    def math_library(self) -> bool:
+        """Whether functions are those of CUDA's library: always."""
+        return True
+
+    @property
     def turned(self) -> bool:
         """Whether rows are copied: never, each element is read where it lies."""
         return False
@@ -114,11 +118,6 @@ class GemmLayout(Layout):
     def tiles(self) -> int:
         """Tiles of positions."""
         return -(-self.volume // self.positions)
-
-    @property
-    def has_values(self) -> bool:
-        """Whether results are computed before they are rounded: bfloat16 after a long activation."""
-        return self.workload.dtype == "bfloat16" and self.workload.activation in EXPENSIVE
 
     @property
     def padded_volume(self) -> int:

@@ -18,7 +18,6 @@ from tvm_conv3dt.compiler.spaces.threads import (
     fetch_ahead,
     fetch_filters,
     fetch_input,
-    hold,
     start,
     store_vector,
 )
@@ -43,7 +42,7 @@ def threads_of(layout: GemmLayout, family: GpuFamily) -> int:
 def families(layout: GemmLayout, device: Device) -> Iterator[GpuFamily]:
     """Yield the register tiles that fit."""
     assert device.gpu is not None
-    few = layout.volume * layout.channels < 2 * _WARP  # no tile of them may make a warp
+    few = layout.volume * layout.channels < _WARP  # no tile of them may make a warp
     for rows in _SIZES:
         for columns in _SIZES:
             if layout.positions % rows or layout.lanes % columns:
@@ -91,8 +90,6 @@ def apply(
     v, v_vector = sch.split(v, [None, vector])
     sch.unroll(v)
     sch.vectorize(v_vector)
-    if layout.has_values and layout.parts == 1:
-        hold(sch, "values", v)
 
     sch.set_scope(accumulator, 0, "local")
     sch.compute_at(accumulator, thread, preserve_unit_loops=True)

@@ -6,7 +6,6 @@ from typing import Any
 
 from tvm import s_tir
 
-from tvm_conv3dt.compiler.activation import EXPENSIVE
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.spec import DTYPES
 
@@ -15,7 +14,6 @@ __all__ = [
     "fetch_ahead",
     "fetch_filters",
     "fetch_input",
-    "hold",
     "input_vector",
     "start",
     "store_vector",
@@ -44,8 +42,6 @@ def start(sch: s_tir.Schedule, layout: GemmLayout) -> tuple[Any, Any, Any]:
         block, thread = sch.split(loop, [None, _THREADS_OF_SUMS])
         sch.bind(block, "blockIdx.x")
         sch.bind(thread, "threadIdx.x")
-        for name in ["values"] * layout.has_values + ["sums"]:
-            hold(sch, name, thread)
     else:
         last = y
     *part, rd, rh, rw, cb, m, v = sch.get_loops(last)
@@ -57,13 +53,6 @@ def start(sch: s_tir.Schedule, layout: GemmLayout) -> tuple[Any, Any, Any]:
     # The CUDA compiler unrolls as well, and TVM would take minutes where an activation is long.
     sch.annotate(block, "pragma_unroll_explicit", 0)
     return block, m, v
-
-
-def hold(sch: s_tir.Schedule, name: str, loop: Any) -> None:
-    """Compute a block in a loop of a thread, into registers."""
-    block = sch.get_sblock(name)
-    sch.set_scope(block, 0, "local")
-    sch.compute_at(block, loop, preserve_unit_loops=True)
 
 
 def divide(sch: s_tir.Schedule, loop: Any, threads: tuple[int, ...], vector: int) -> None:
@@ -139,7 +128,7 @@ def store_vector(layout: GemmLayout, most: int) -> int:
         and not any(layout.folded)
         and layout.channels >= layout.lanes
         and workload.dtype != "bfloat16"
-        and workload.activation not in EXPENSIVE
+        and workload.activation not in ("elu", "sigmoid", "tanh")
     )
     while simple and most > 1 and workload.out_channels % most:
         most //= 2
