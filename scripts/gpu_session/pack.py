@@ -4,8 +4,8 @@ To be run where there is a network, by the environment of ./scripts/test.sh:
 
     .venv/bin/python scripts/gpu_session/pack.py -o gpu-pack
 
-makes a folder of the packages as wheels (``parts/``, their sums in ``SHA256SUMS``) and of the script that works with
-them, ``session.py``. Versions are those of scripts/constraints.txt.
+makes a folder of the packages as wheels (``parts/``, their sums in ``SHA256SUMS``) and of the scripts that work with
+them, of which ``session.py`` is started. Versions are those of scripts/constraints.txt.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PART_BYTES = 60_000_000
+SCRIPTS = ("session.py", "steps.py", "environment.py")
 _CUDA_RUNTIME = "nvidia-cuda-runtime"  # every bundle needs it, whatever compiles
 _BLOCK = 1 << 20
 _PLATFORM = re.compile(r"manylinux_2_(\d+)_(\w+)")
@@ -143,7 +144,8 @@ def main(
         names = split(content, folder / "parts", part_bytes)
     sums = "".join(f"{digest}  parts/{name}\n" for name, digest in names)
     (folder / "SHA256SUMS").write_text(sums)
-    shutil.copy2(Path(__file__).with_name("session.py"), folder)
+    for script in SCRIPTS:
+        shutil.copy2(Path(__file__).with_name(script), folder)
     size = sum(each.stat().st_size for each in (folder / "parts").iterdir())
     say(f"wrote {folder}: {size / 1e6:.0f} MB in {len(names)} parts")
     say(
@@ -158,7 +160,9 @@ def collect(roots: list[Requirement], target: Target, wheels: Path) -> list[str]
     every package by its name and version from here.
     """
     versions = dict(_constraints(target))
-    pins = {"tvm-conv3dt": next(wheels.glob("tvm_conv3dt-*.whl")).name.split("-")[1]}
+    pins: dict[str, str] = {
+        "tvm-conv3dt": next(wheels.glob("tvm_conv3dt-*.whl")).name.split("-")[1]
+    }
     done: set[tuple[str, frozenset[str]]] = set()
     waiting = [each for each in roots if target.wants(each)]
     while waiting:
@@ -168,7 +172,7 @@ def collect(roots: list[Requirement], target: Target, wheels: Path) -> list[str]
                 f"failed to pack {', '.join(missing)}: scripts/constraints.txt has no version of them for "
                 f"Python {target.python} on {target.machine}; renew it by the command in its head"
             )
-        new = {name: versions[name] for name in wanted}
+        new: dict[str, str] = {name: versions[name] for name in wanted}
         download([f"{name}=={version}" for name, version in sorted(new.items())], target, wheels)
         pins.update(new)
         found: list[Requirement] = []
@@ -201,7 +205,7 @@ def split(content: Path, parts: Path, part_bytes: int) -> list[tuple[str, str]]:
     with tarfile.open(whole, "w") as archive:
         archive.add(content, ".")
     parts.mkdir()
-    names = []
+    names: list[tuple[str, str]] = []
     with whole.open("rb") as stream:
         while block := stream.read(min(_BLOCK, part_bytes)):
             name = f"pack.tar.{len(names):03d}"
