@@ -30,7 +30,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PART_BYTES = 60_000_000
-SCRIPTS = ("session.py", "steps.py", "environment.py")
+SCRIPTS = ("session.py", "verbs.py", "steps.py", "environment.py")
 _CUDA_RUNTIME = "nvidia-cuda-runtime"  # every bundle needs it, whatever compiles
 _BLOCK = 1 << 20
 _PLATFORM = re.compile(r"manylinux_2_(\d+)_(\w+)")

@@ -12,24 +12,20 @@ written step by step: what was done stays where a session is cut off, and the sa
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from environment import Unusable, environment_in, install, share_pytorch, succeeds, unpack
+from environment import Unusable, environment_in, install, share_pytorch, unpack
 from steps import Steps, Stopped, write
+from verbs import Verbs
 
 HERE = Path(__file__).resolve().parent
 FAILED, ENVIRONMENT = 1, 3
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_GRACE = 1800.0  # seconds that tuning gets beyond its limit, to promote what it found
-_FIRST_ROUND = 4  # of the trials and the time: so much is the first round's share
 
 # Enough to come through every step, and done in no time.
 _TINY_SET = """schema = 1
@@ -106,117 +102,15 @@ def _session(steps: Steps, options: argparse.Namespace, work: Path) -> None:
     workloads = workloads or ([quick] if options.cpu else ["suite"])
     # Steps have a working directory of their own.
     workloads = [str(Path(each).resolve()) if Path(each).is_file() else each for each in workloads]
-    session = _Session(steps, tool, options, workloads, work / "bundles")
-    session.check(quick)
+    verbs = Verbs(steps, tool, options, workloads, work / "bundles")
+    verbs.check(quick)
     _test(steps, options, python, content)
-    session.tune()
-    built = [dtype for dtype in options.dtypes if session.build(dtype)]
+    verbs.tune()
+    built = [dtype for dtype in options.dtypes if verbs.build(dtype)]
     for dtype in built:
-        session.verify(dtype)
+        verbs.verify(dtype)
     for dtype in built:
-        session.bench(dtype, python)
-
-
-class _Session:
-    """The steps that are verbs of tvm-conv3dt."""
-
-    def __init__(
-        self,
-        steps: Steps,
-        tool: list[str | Path],
-        options: argparse.Namespace,
-        workloads: list[str],
-        bundles: Path,
-    ) -> None:
-        self._steps = steps
-        self._tool = tool
-        self._options = options
-        self._device = "host" if options.cpu else options.device
-        self._workloads = workloads
-        self._bundles = bundles
-
-    def check(self, quick: str) -> None:
-        """Build a few layers untuned, and verify them: the short way through compiler and driver."""
-        for dtype in self._options.dtypes:
-            bundle = self._bundles / f"check-{dtype}"
-            command = ["build", "--device", self._device, "--workloads", quick, "--dtype", dtype]
-            if self._run(f"check: build {dtype}", [*command, "-o", bundle, "--allow-untuned"]):
-                self._run(f"check: verify {dtype}", ["verify", bundle])
-            else:
-                self._steps.skip(f"check: verify {dtype}", "it was not built")
-
-    def tune(self) -> None:
-        """Tune in two rounds, so that each type has something early; each divides its time among the layers."""
-        trials, dtypes = self._options.trials, self._options.dtypes
-        end = time.monotonic() + self._options.time_limit
-        rounds = [(1, max(1, trials // _FIRST_ROUND)), (2, trials)]
-        left = [(number, count, dtype) for number, count in rounds for dtype in dtypes]
-        first = self._options.time_limit / _FIRST_ROUND / len(dtypes)
-        for index, (number, count, dtype) in enumerate(left):
-            remaining = end - time.monotonic()
-            # Whatever the others took: no type goes without.
-            share = first if number == 1 else remaining / (len(left) - index)
-            name = f"tune {dtype}, round {number}"
-            if number > 1 and share < 1:
-                self._steps.skip(name, "the time is over")
-                continue
-            command = ["tune", *self._recast(dtype), *self._kept("--logs", "--schedules"), "--json"]
-            limits = ["--trials", str(count), "--time-limit", f"{share:.1f}"]
-            output = f"tables/tune-{dtype}-{number}.json"
-            self._run(name, [*command, *limits], output, share + _GRACE)
-        for dtype in dtypes:
-            kept = self._kept("--logs", "--schedules")
-            command = ["promote", *self._recast(dtype), *kept, "--json"]
-            self._run(f"promote {dtype}", command, f"tables/promote-{dtype}.json")
-
-    def build(self, dtype: str) -> bool:
-        """Build the bundle of one type, and describe it."""
-        bundle = self._bundles / dtype
-        kept = self._kept("--schedules")
-        command = ["build", *self._recast(dtype), *kept, "-o", bundle, "--allow-untuned", "--json"]
-        if not self._run(f"build {dtype}", command, f"tables/bundle-{dtype}.json"):
-            for name in ("verify", "bench"):
-                self._steps.skip(f"{name} {dtype}", "it was not built")
-            return False
-        self._run(f"show {dtype}", ["show", bundle], f"tables/bundle-{dtype}.txt")
-        return True
-
-    def verify(self, dtype: str) -> None:
-        """Verify every layer."""
-        output = f"tables/verify-{dtype}.json"
-        self._run(f"verify {dtype}", ["verify", self._bundles / dtype, "--json"], output)
-        found = self._steps.results / output
-        with contextlib.suppress(ValueError, KeyError):  # it was cut off, and is told as failed
-            write(found.with_suffix(".txt"), _verified(json.loads(found.read_text())))
-
-    def bench(self, dtype: str, python: Path) -> None:
-        """Time every layer, against PyTorch where it is there and sees the GPU."""
-        command: list[str | Path] = ["bench", self._bundles / dtype]
-        command += ["--seconds", str(self._options.bench_seconds)]
-        command += ["-o", self._steps.results / "bench" / dtype]
-        program = "import sys, torch; sys.exit(not (sys.argv[1:] or torch.cuda.is_available()))"
-        if succeeds([python, "-c", program, *(["cpu"] if self._options.cpu else [])]):
-            command += ["--against", "pytorch"]
-        else:
-            self._steps.say("PyTorch is not there, or sees no GPU: nothing to compare with")
-        self._run(f"bench {dtype}", command, f"tables/bench-{dtype}.txt")
-
-    def _recast(self, dtype: str) -> list[str | Path]:
-        return ["--device", self._device, "--workloads", *self._workloads, "--dtype", dtype]
-
-    def _kept(self, *options: str) -> list[str | Path]:
-        folders = {"--logs": "tuning_logs", "--schedules": "schedules"}
-        return [word for name in options for word in (name, self._steps.results / folders[name])]
-
-    def _run(
-        self,
-        name: str,
-        command: Sequence[str | Path],
-        output: str | None = None,
-        limit: float | None = None,
-    ) -> bool:
-        limit = self._options.step_limit if limit is None else limit
-        return self._steps.run(name, [*self._tool, *command], limit, output)
+        verbs.bench(dtype, python)
 
 
 def _test(steps: Steps, options: argparse.Namespace, python: Path, content: Path) -> None:
@@ -225,15 +119,6 @@ def _test(steps: Steps, options: argparse.Namespace, python: Path, content: Path
         root: list[str | Path] = ["--rootdir", content, "-c", content / "pyproject.toml"]
         tests = [content / name for name in options.tests]
         steps.run("tests", [*command, *root, *tests], options.step_limit)
-
-
-def _verified(found: dict[str, Any]) -> str:
-    lines = [f"level {found['level']}"]
-    for layer in found["layers"]:
-        for check in layer["checks"]:
-            worst = "-" if check["worst"] is None else f"{check['worst']:.0%}"
-            lines.append(f"{check['status']:<8} {layer['name']:<24} {check['data']:<10} {worst:>6}")
-    return "\n".join(lines) + "\n"
 
 
 def _stop(number: int, frame: object) -> None:

@@ -15,7 +15,7 @@ def script(monkeypatch):
 
     def load(name):
         monkeypatch.syspath_prepend(str(FOLDER))
-        for module in ("environment", "steps", "session", "pack"):
+        for module in ("environment", "steps", "verbs", "session", "pack"):
             monkeypatch.delitem(sys.modules, module, raising=False)
         return importlib.import_module(name)
 

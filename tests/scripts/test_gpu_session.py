@@ -156,6 +156,31 @@ def test_a_step_that_hangs_is_ended_with_all_that_it_started(steps, tmp_path):
     _wait_until_gone(int(mark.read_text()))
 
 
+# Knows two layers, and fails where it is to tune "bad", or more than one.
+TOOL = """
+import json, sys
+words = sys.argv[1:]
+if words[0] == "show":
+    print(json.dumps({"workloads": [{"id": "large", "gflop": 2}, {"id": "bad", "gflop": 1}]}))
+elif words[0] in ("tune", "promote"):
+    sys.exit(words[words.index("--workloads") + 1] not in ("large",))
+"""
+
+
+def test_a_layer_that_cannot_be_tuned_does_not_keep_the_others_from_it(steps, script, tmp_path):
+    tool = tmp_path / "tool.py"
+    tool.write_text(TOOL)
+    options = script("session")._parser().parse_args(["--dtypes", "float16", "--time-limit", "60"])
+    verbs = script("verbs").Verbs(steps, [sys.executable, tool], options, ["suite"], tmp_path)
+    verbs.tune()
+    found = {row["step"]: row["status"] for row in steps.rows}
+    for name in ("tune float16, round 1", "tune float16, round 2", "promote float16"):
+        assert found[name] == found[f"{name}, bad"] == "failed"
+        assert found[f"{name}, large"] == "ok"
+    layers = [row["step"] for row in steps.rows if row["step"].startswith("promote float16, ")]
+    assert layers == ["promote float16, bad", "promote float16, large"]
+
+
 def _wait_until_gone(pid):
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
