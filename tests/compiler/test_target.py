@@ -74,8 +74,8 @@ def test_unknown_device_is_refused():
         target.resolve("abacus")
 
 
-def test_cpu_has_a_name():
-    assert target.cpu_name()
+def test_cpu_has_a_name(host):
+    assert target.processor_name(host)
 
 
 @pytest.mark.parametrize(
