@@ -42,14 +42,15 @@ def threads_of(layout: GemmLayout, family: GpuFamily) -> int:
 def families(layout: GemmLayout, device: Device) -> Iterator[GpuFamily]:
     """Yield the register tiles that fit."""
     assert device.gpu is not None
+    few = layout.volume * layout.channels < 2 * _WARP  # no tile of them may make a warp
     for rows in _SIZES:
         for columns in _SIZES:
             if layout.positions % rows or layout.lanes % columns:
                 continue
             family = GpuFamily(ORDER, rows, columns)
             threads = threads_of(layout, family)
-            whole_warps = threads % _WARP == 0
-            if whole_warps and threads <= device.gpu.threads_per_block // 2:
+            fit = threads % _WARP == 0 or (few and rows == columns == 1)
+            if fit and threads <= device.gpu.threads_per_block // 2:
                 yield family
 
 
