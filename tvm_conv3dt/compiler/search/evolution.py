@@ -23,7 +23,7 @@ from tvm_conv3dt.compiler.schedule import point_schedule, trace_json
 from tvm_conv3dt.compiler.search.log import TuningLog
 from tvm_conv3dt.compiler.search.measurer import Baseline, Candidate, Failure, Measurer, Request
 from tvm_conv3dt.compiler.search.space import generator
-from tvm_conv3dt.compiler.spaces.point import point_of
+from tvm_conv3dt.compiler.spaces.point import AnyPoint, point_of
 from tvm_conv3dt.compiler.spaces.space import space_of
 from tvm_conv3dt.compiler.target import target_of
 
@@ -75,6 +75,7 @@ class Search:
     failures: Counter[str] = field(default_factory=Counter)
     _baseline: Baseline | None = None
     _stored: dict[AnyLayout, ms.database.Workload] = field(default_factory=dict)
+    _known: dict[AnyPoint, list[float]] = field(default_factory=dict)
 
     def run(self) -> None:
         """Search until the trials or the time are used up; resumes what the log holds."""
@@ -128,6 +129,10 @@ class Search:
             return
         if records:
             self._baseline = self._recorded_baseline(records)
+            self._known = {
+                point_of(each.trace): [float(seconds) for seconds in each.run_secs]
+                for each in records
+            }
         # A tile of a GPU has few points: where all are measured, the next best one is searched.
         for formulation in self._formulations(database, records):
             if not self._over:
@@ -220,10 +225,13 @@ class Search:
     def _measure(
         self, database: ms.database.JSONDatabase, sch: s_tir.Schedule
     ) -> ms.runner.RunnerResult:
-        """Measure one candidate; what is right is in the database when this returns."""
+        """Measure one candidate, unless it was measured before; what is right is in the database when this returns."""
+        point = point_of(sch.trace)
+        if point in self._known:
+            return ms.runner.RunnerResult(self._known[point], None)
         # Not the layout that is searched: tiles that fill up alike have one definition, and the database gives its
         # best traces for a definition.
-        layout = self._layout(point_of(sch.trace).formulation)
+        layout = self._layout(point.formulation)
         candidate = Candidate(layout, trace_json(sch.trace))
         give_up = self.best_seconds * _GIVE_UP
         request = Request(candidate, self.log.device, _TIMING_SECONDS, give_up, self._baseline)
@@ -246,6 +254,7 @@ class Search:
                 sch.trace, stored, seconds, target_of(self.log.device), _arguments(sch)
             )
         )
+        self._known[point] = seconds
         self.best_seconds = min(self.best_seconds, median(seconds))
         self.on_trial(self.trials, median(seconds) * 1e3, None)
         return ms.runner.RunnerResult(seconds, None)
