@@ -137,9 +137,7 @@ def test_no_gpu_is_an_error_with_the_devices_name(monkeypatch):
         raise PlatformError("failed to find GPU: there is no driver")
 
     monkeypatch.setattr(target.cuda_driver, "find", refuse)
-    with pytest.raises(
-        PlatformError, match=r"device with cuda: it is a GPU: .*no dr"
-    ):
+    with pytest.raises(PlatformError, match=r"device with cuda: it is a GPU: .*no dr"):
         target.resolve("cuda")
     with pytest.raises(PlatformError, match="failed to measure for device with cuda-sm90: "):
         target.require_runnable(catalogue.get("cuda-sm90"))
