@@ -12,7 +12,7 @@ from tvm import s_tir
 
 from tvm_conv3dt.compiler.fragments import SQUARE, fragments
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
-from tvm_conv3dt.compiler.spaces.point import Choose, GpuFamily, GpuPoint, decider, mark
+from tvm_conv3dt.compiler.spaces.point import Choose, GpuFamily, GpuPoint, decider, keep, mark
 from tvm_conv3dt.compiler.spaces.threads import (
     divide,
     fetch_ahead,
@@ -65,8 +65,8 @@ def apply(
     mark(sch, accumulator, layout.name, family.order)
     names = fragments()
     for name in ("rows", "columns"):
-        decide(name, [getattr(family, name)])
-    decide("unroll", [1])
+        keep(sch, accumulator, name, decide(name, [getattr(family, name)]))
+    keep(sch, accumulator, "unroll", decide("unroll", [1]))
 
     tile, m, v = start(sch, layout)
     warps_m, warps_v = layout.positions // family.rows, layout.lanes // family.columns

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from tvm import s_tir
 
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
-from tvm_conv3dt.compiler.spaces.point import Choose, GpuFamily, GpuPoint, decider, mark
+from tvm_conv3dt.compiler.spaces.point import Choose, GpuFamily, GpuPoint, decider, keep, mark
 from tvm_conv3dt.compiler.spaces.threads import (
     fetch_ahead,
     fetch_filters,
@@ -72,7 +72,7 @@ def apply(
     gathered, filters, accumulator = map(sch.get_sblock, ("gathered", "filters", "accumulator"))
     mark(sch, accumulator, layout.name, family.order)
     for name in ("rows", "columns"):
-        decide(name, [getattr(family, name)])
+        keep(sch, accumulator, name, decide(name, [getattr(family, name)]))
     unroll = decide("unroll", _unroll_candidates(layout))
 
     _, m, v = start(sch, layout)
