@@ -190,13 +190,15 @@ def test_bundle_for_gpus_shows_what_a_level_lacks(gpu_bundle, gpu):
 def test_bundle_for_gpus_shows_what_its_functions_take(gpu_bundle, gpu):
     gpu(9, 0)
     shown = words(gpu_bundle)
-    heading = shown.index("layer level function threads registers shared KiB spill bytes".split())
+    heading = shown.index(
+        "layer level function threads registers shared KiB spill bytes stack bytes".split()
+    )
     assert shown[heading + 1 :] == [
         ["up", level, *function]
         for level in ("cuda-sm_90", "cuda-sm_87")
         for function in (
-            ["run_kernel", "256", "128", "48.0", "0"],
-            ["pack_kernel", "64", "16", "0.0", "12"],
+            ["run_kernel", "256", "128", "48.0", "0", "0"],
+            ["pack_kernel", "64", "16", "0.0", "12", "16"],
         )
     ]
 

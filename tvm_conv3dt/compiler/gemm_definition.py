@@ -11,13 +11,10 @@ With the positions ``(n, qd, qh, qw)`` of a phase ``r`` counted by one number ``
         sum over jd, jh, jw, ci of
             gathered[part, rd, rh, rw, jd, jh, jw, ci, m] * filters[rd, rh, rw, cb, jd, jh, jw, (part, ci), v]
 
-    sums[rd, rh, rw, cb, m, v] = sum over part of accumulator[part, ...]
+    y[n, s*qd + rd, s*qh + rh, s*qw + rw, c] = activation(sum over part of accumulator[part, ...] + bias[c])
 
-    y[n, s*qd + rd, s*qh + rh, s*qw + rw, c] = activation(sums[...] + bias[c])
-
-``gathered`` and ``filters`` exist a tile at a time, in shared memory. Where there is one part there are no ``sums``. A phase that
-has fewer taps than others takes fewer turns of the loops over taps: `tvm_conv3dt.compiler.tap_loops` sees to that. Tensor
-cores take ``gathered[..., m, ci]``.
+``gathered`` and ``filters`` exist a tile at a time, in shared memory. A phase that has fewer taps than others takes fewer turns
+of the loops over taps: `tvm_conv3dt.compiler.tap_loops` sees to that. Tensor cores take ``gathered[..., m, ci]``.
 """
 
 from __future__ import annotations
@@ -63,17 +60,12 @@ def define_gemm(layout: GemmLayout, operands: Operands, name: str) -> Any:
         (layout.parts, *domain), products, "accumulator", varargs_names=["part", *names]
     )
 
-    def total(*index: Any) -> Any:
-        return sum(
-            (accumulator(part, *index) for part in range(1, layout.parts)), accumulator(0, *index)
-        )
-
-    # By itself, since an activation names the sum hundreds of times, and TVM would write out its parts each time.
-    sums = te.compute(domain, total, "sums", varargs_names=names) if layout.parts > 1 else total
-
     def result(*index: Any) -> Any:
         channel = block_start(index[3], layout.lanes, layout.channels) + index[-1]
-        return operands.result(sums(*index), layout.channel(channel)[-1])
+        total = accumulator(0, *index)
+        for part in range(1, layout.parts):
+            total = total + accumulator(part, *index)
+        return operands.result(total, layout.channel(channel)[-1])
 
     return te.compute(domain, result, name, varargs_names=names)
 

@@ -42,7 +42,7 @@ def threads_of(layout: GemmLayout, family: GpuFamily) -> int:
 def families(layout: GemmLayout, device: Device) -> Iterator[GpuFamily]:
     """Yield the register tiles that fit."""
     assert device.gpu is not None
-    few = layout.volume * layout.channels < 2 * _WARP  # no tile of them may make a warp
+    few = layout.volume * layout.channels < _WARP  # no tile of them may make a warp
     for rows in _SIZES:
         for columns in _SIZES:
             if layout.positions % rows or layout.lanes % columns:

@@ -42,9 +42,6 @@ def start(sch: s_tir.Schedule, layout: GemmLayout) -> tuple[Any, Any, Any]:
         block, thread = sch.split(loop, [None, _THREADS_OF_SUMS])
         sch.bind(block, "blockIdx.x")
         sch.bind(thread, "threadIdx.x")
-        sums = sch.get_sblock("sums")
-        sch.set_scope(sums, 0, "local")
-        sch.compute_at(sums, thread)
     else:
         last = y
     *part, rd, rh, rw, cb, m, v = sch.get_loops(last)
