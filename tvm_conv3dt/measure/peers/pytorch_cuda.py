@@ -41,7 +41,7 @@ def start(threads: int, mode: str) -> Started:
         raise PlatformError(describe("use", "PyTorch", torch.__version__, rule, mend))
     torch.backends.cudnn.benchmark = True
     # PyTorch's own default is TF32 for convolutions.
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = mode == TF32
+    torch.backends.cudnn.allow_tf32 = mode == TF32
     version = f"{torch.__version__}, cuDNN {torch.backends.cudnn.version()}"
 
     def prepare(problem: Problem) -> Sequence[Variant]:
