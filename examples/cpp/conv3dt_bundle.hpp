@@ -63,23 +63,29 @@ inline std::set<std::string> cpu_features() {
   return result;
 }
 
-// A C-contiguous array whose memory starts at a multiple of 64 bytes: vectors then lie within cache lines.
+// bfloat16 goes by its bits.
+inline DLDataType dtype_of(const std::string& name) {
+  if (name == "float64") return {kDLFloat, 64, 1};
+  if (name == "float32") return {kDLFloat, 32, 1};
+  if (name == "float16") return {kDLFloat, 16, 1};
+  if (name == "bfloat16") return {kDLUInt, 16, 1};
+  throw Failure("failed to make an array with dtype " + name + ": it is not known");
+}
+
+// A C-contiguous array: over the caller's memory, or with its own, which starts at a multiple of 64 bytes, so that
+// vectors lie within cache lines.
 class Array {
  public:
   template <typename Shape>
-  Array(const Shape& shape, const std::string& dtype)
+  Array(const Shape& shape, const std::string& dtype, void* memory = nullptr)
       : shape_(shape.begin(), shape.end()), strides_(shape_.size(), 1), tensor_{} {
     for (std::size_t i = shape_.size(); i-- > 1;) strides_[i - 1] = strides_[i] * shape_[i];
-    // bfloat16 goes by its bits.
-    if (dtype == "float64") tensor_.dtype = {kDLFloat, 64, 1};
-    else if (dtype == "float32") tensor_.dtype = {kDLFloat, 32, 1};
-    else if (dtype == "float16") tensor_.dtype = {kDLFloat, 16, 1};
-    else if (dtype == "bfloat16") tensor_.dtype = {kDLUInt, 16, 1};
-    else throw Failure("failed to make an array with dtype " + dtype + ": it is not known");
-    const std::size_t bytes = size() * tensor_.dtype.bits / 8;
-    memory_.reset(std::aligned_alloc(kAlignment, (bytes / kAlignment + 1) * kAlignment));
-    if (!memory_) throw Failure("failed to allocate " + std::to_string(bytes) + " bytes");
-    tensor_.data = memory_.get();
+    tensor_.dtype = dtype_of(dtype);
+    if (!memory) {
+      owned_.reset(std::aligned_alloc(kAlignment, (bytes() / kAlignment + 1) * kAlignment));
+      if (!owned_) throw Failure("failed to allocate " + std::to_string(bytes()) + " bytes");
+    }
+    tensor_.data = memory ? memory : owned_.get();
     tensor_.device = {kDLCPU, 0};
     tensor_.ndim = static_cast<int>(shape_.size());
     tensor_.shape = shape_.data();
@@ -91,6 +97,7 @@ class Array {
   std::size_t size() const {
     return std::accumulate(shape_.begin(), shape_.end(), std::size_t{1}, std::multiplies<>());
   }
+  std::size_t bytes() const { return size() * tensor_.dtype.bits / 8; }
   const std::vector<std::int64_t>& shape() const { return shape_; }
   template <typename T>
   T* data() {
@@ -104,7 +111,7 @@ class Array {
     void operator()(void* memory) const { std::free(memory); }
   };
   std::vector<std::int64_t> shape_, strides_;
-  std::unique_ptr<void, Free> memory_;
+  std::unique_ptr<void, Free> owned_;
   DLTensor tensor_;
 };
 
