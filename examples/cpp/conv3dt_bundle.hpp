@@ -140,6 +140,9 @@ class Operator {
 // The threads that the calling thread's calls use; before its first call. Left to itself TVM takes half of the cores.
 inline void set_num_threads(int count) {
   constexpr int kShareAllCores = -3;
+  if (count < 1)
+    throw Failure("failed to set threads with count=" + std::to_string(count) +
+                      ": it must be at least 1", kUsage);
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
   sched_getaffinity(0, sizeof allowed, &allowed);

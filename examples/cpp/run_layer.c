@@ -21,24 +21,26 @@ static float* filled(size_t count, float value) {
   return values;
 }
 
-static int fail(void) {
+static int fail(int code) {
   fprintf(stderr, "error: %s\n", conv3dt_error());
-  return 3;
+  return code;
 }
 
 int main(int count, char** words) {
   conv3dt_shapes shapes;
+  int code = 0;
   if (count < 3) {
     fprintf(stderr, "usage: run_layer_c BUNDLE LAYER [THREADS]\n");
     return 2;
   }
   conv3dt_bundle* bundle = conv3dt_load(words[1], NULL);
-  if (!bundle || conv3dt_layer(bundle, words[2], &shapes)) return fail();
+  if (!bundle) return fail(3);
+  if ((code = conv3dt_layer(bundle, words[2], &shapes))) return fail(code);
   if (shapes.element_bytes != sizeof(float)) {
     fprintf(stderr, "error: this example has data of float32 only\n");
     return 2;
   }
-  if (count > 3 && conv3dt_set_num_threads(atoi(words[3]))) return fail();
+  if (count > 3 && (code = conv3dt_set_num_threads(atoi(words[3])))) return fail(code);
 
   float* x = filled(elements(shapes.input), 1);
   float* filters = filled(elements(shapes.filters), 1);
@@ -49,7 +51,8 @@ int main(int count, char** words) {
     return 3;
   }
   conv3dt_operator* op = conv3dt_make(bundle, words[2], filters, bias);
-  if (!op || conv3dt_run(op, x, y)) return fail();
+  if (!op) return fail(3);
+  if ((code = conv3dt_run(op, x, y))) return fail(code);
 
   double sum = 0;
   for (size_t i = 0; i < elements(shapes.output); ++i) sum += y[i];

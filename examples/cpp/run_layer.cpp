@@ -29,17 +29,18 @@ int positive(const std::string& name, const std::string& value) {
 Options parse(const std::vector<std::string>& words) {
   Options options;
   std::vector<std::string> places;
-  for (std::size_t i = 0; i < words.size(); ++i) {
+  bool known = true;
+  for (std::size_t i = 0; i < words.size() && known; ++i) {
     const bool named = words[i].rfind("--", 0) == 0;
-    if (named && i + 1 == words.size()) break;  // no value: told as usage below
-    if (words[i] == "--threads") options.threads = positive(words[i], words[i + 1]);
+    if (named && i + 1 == words.size()) known = false;
+    else if (words[i] == "--threads") options.threads = positive(words[i], words[i + 1]);
     else if (words[i] == "--calls") options.calls = positive(words[i], words[i + 1]);
     else if (words[i] == "--runtime") options.runtime = words[i + 1];
     else if (!named) places.push_back(words[i]);
-    else places.clear();
+    else known = false;
     i += named;
   }
-  if (places.size() != 2)
+  if (!known || places.size() != 2)
     throw conv3dt::Failure(
         "usage: run_layer BUNDLE LAYER [--threads N] [--calls N] [--runtime libtvm_runtime.so]",
         conv3dt::kUsage);
