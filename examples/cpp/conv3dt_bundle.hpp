@@ -171,6 +171,8 @@ class Bundle {
                       ": it holds no runtime library of TVM; name the path of one");
       runtime = present(*manifest_.runtime);
     }
+    // A name without a folder would be looked for in the system's own places.
+    runtime = std::filesystem::absolute(runtime);
     // Global: kernels find the thread pool there. It stays loaded, as its threads may run.
     if (!dlopen(runtime.c_str(), RTLD_NOW | RTLD_GLOBAL))
       throw Failure("failed to load library with " + runtime.string() + ": " + dlerror());

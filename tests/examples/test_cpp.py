@@ -50,9 +50,9 @@ def tool(name):
     return found
 
 
-def run(*command):
+def run(*command, cwd=None):
     words = [str(word) for word in command]
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=1800)
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=1800, cwd=cwd)
 
 
 @pytest.fixture(scope="session")
@@ -120,6 +120,12 @@ def test_number_of_threads_is_set(built, bundle):
 
 def test_layer_is_found_by_its_id(built, bundle):
     done = run(built / "run_layer", bundle, LAYERS["same"].id)
+    assert done.returncode == OK, done.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--runtime", "libtvm_runtime.so"]])
+def test_bundle_in_the_working_directory_loads(built, bundle, options):
+    done = run(built / "run_layer", ".", "same", *options, cwd=bundle)
     assert done.returncode == OK, done.stderr
 
 
