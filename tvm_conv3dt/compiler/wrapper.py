@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import py_compile
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from importlib import metadata
@@ -43,6 +45,9 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 def write(folder: Path) -> LibraryFile:
     """Write this package's runtime into a bundle's folder, as an archive that Python runs and imports from.
 
+    Beside each source is what this Python compiles it to: another version passes it by and compiles the source at every start,
+    for which an archive has no cache.
+
     Parameters
     ----------
     folder : Path
@@ -75,9 +80,22 @@ def _contents() -> Iterator[tuple[str, bytes]]:
     yield "__main__.py", _MAIN.encode()
     for pattern in _PARTS:
         for path in sorted(_PACKAGE.glob(pattern)):
-            yield f"tvm_conv3dt/{path.relative_to(_PACKAGE)}", path.read_bytes()
+            name = f"tvm_conv3dt/{path.relative_to(_PACKAGE)}"
+            yield name, path.read_bytes()
+            yield f"{name}c", _compiled(path, name)
     for name in _LICENCES:
         yield f"tvm_conv3dt/{name}", _licence(name)
+
+
+def _compiled(path: Path, name: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        # Not by its source's time, which an archive does not keep.
+        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+        file = py_compile.compile(
+            str(path), f"{folder}/module.pyc", name, doraise=True, invalidation_mode=mode
+        )
+        assert file is not None
+        return Path(file).read_bytes()
 
 
 def _licence(name: str) -> bytes:
