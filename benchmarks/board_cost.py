@@ -264,7 +264,8 @@ def main() -> None:
     text = (
         f"{table(rows)}\n\n"
         f"Layer {named.name} (`{named.workload.id}`), {machine()}, Python {platform.python_version()}; "
-        f"medians of {arguments.repeat} fresh processes. Versions: {', '.join(versions)}. "
+        f"medians of {arguments.repeat} fresh processes, load average of the machine meanwhile "
+        f"{os.getloadavg()[1]:.1f}. Versions: {', '.join(versions)}. "
         f"The bundle has {sum(held.values()) / 1e6:.2f} MB: "
         f"{held['libtvm_runtime.so'] / 1e6:.2f} MB are TVM's runtime library, "
         f"{held['conv3dt.pyz'] / 1e6:.2f} MB the wrapper; NumPy alone has {numpy_size / 1e6:.1f} MB.\n"
