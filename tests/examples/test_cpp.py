@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,10 @@ from tvm_conv3dt.compiler.bundle_writer import build_bundle
 from tvm_conv3dt.spec import Workload
 from tvm_conv3dt.workload_set import NamedWorkload
 
+from .building import build
+
 pytestmark = pytest.mark.slow
 
-SOURCES = Path(__file__).resolve().parents[2] / "examples" / "cpp"
 OK, KERNEL_FAILED, USAGE, ENVIRONMENT = range(4)
 LAYERS = {
     "same": Workload.make([1, 3, 4, 5, 6], [3, 3, 3, 7, 6], [1, 6, 8, 9, 7], 2),
@@ -43,13 +43,6 @@ LAYERS = {
 FLOAT32 = [name for name, workload in LAYERS.items() if workload.dtype == "float32"]
 
 
-def tool(name):
-    """A program of this environment (extra dev), else the system's."""
-    found = shutil.which(name, path=Path(sys.executable).parent) or shutil.which(name)
-    assert found, f"{name} is not installed: pip install 'tvm-conv3dt[dev]'"
-    return found
-
-
 def run(*command, cwd=None):
     words = [str(word) for word in command]
     return subprocess.run(words, capture_output=True, text=True, check=False, timeout=1800, cwd=cwd)
@@ -58,14 +51,7 @@ def run(*command, cwd=None):
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
     """The folder of both programs, built by the system's compilers, else by the package ziglang."""
-    folder = tmp_path_factory.mktemp("cpp") / "build"
-    options = [f"-DPython_EXECUTABLE={sys.executable}", f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}"]
-    if not (os.environ.get("CXX") or any(map(shutil.which, ("c++", "g++", "clang++")))):
-        options.append(f"-DCMAKE_TOOLCHAIN_FILE={SOURCES / 'zig.cmake'}")
-    for step in (["-G", "Ninja", "-S", SOURCES, "-B", folder, *options], ["--build", folder]):
-        done = run(tool("cmake"), *step)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    return build(tmp_path_factory.mktemp("cpp") / "build")
 
 
 @pytest.fixture(scope="session")
