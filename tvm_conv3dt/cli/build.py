@@ -31,6 +31,13 @@ from tvm_conv3dt.paths import schedule_folders
     is_flag=True,
     help="Where there is no schedule, compile the design space's default point.",
 )
+@click.option(
+    "--runtime",
+    type=options.FILE,
+    metavar="PATH",
+    help="TVM's runtime library for the devices, or TVM's wheel for them; where not given the installed one, or "
+    "for another architecture one that pip downloads.",
+)
 @options.as_json
 def command(
     device_names: tuple[str, ...],
@@ -40,6 +47,7 @@ def command(
     folder: Path,
     schedules: Path,
     allow_untuned: bool,
+    runtime: Path | None,
     as_json: bool,
 ) -> None:
     """Build a bundle: a folder with a manifest and one shared library per workload and device.
@@ -49,6 +57,7 @@ def command(
       tvm-conv3dt build --device x86-64-v3 --workloads demo -o bundle --allow-untuned
       tvm-conv3dt build --device x86-64-v2 --device x86-64-v3 --device x86-64-v4 \\
         --workloads demo -o bundle --allow-untuned
+      tvm-conv3dt build --device raspberry-pi-4 --workloads demo -o board --allow-untuned
     """
     named = workload_set.resolve_all(workload_names, data_format, dtype)
     devices = list(dict.fromkeys(options.resolve_device(name) for name in device_names))
@@ -61,6 +70,7 @@ def command(
             folder,
             schedules=schedule_folders(schedules),
             allow_untuned=allow_untuned,
+            runtime=runtime,
             on_progress=steps.begin,
         )
     if as_json:
