@@ -28,7 +28,7 @@ def short(monkeypatch):
     """Timing as short as can be: what is measured does not matter here."""
     monkeypatch.setattr(promote, "_ROUND_SECONDS", 0.001)
     monkeypatch.setattr(promote, "_ROUNDS", 2)
-    monkeypatch.setattr(promote, "cpu_name", lambda: "a CPU")
+    monkeypatch.setattr(promote, "processor_name", lambda device: "a CPU")
     monkeypatch.setattr(evolution, "_TIMING_SECONDS", 0.001)
 
 

@@ -38,6 +38,12 @@ from tvm_conv3dt.paths import schedule_folders
     help="TVM's runtime library for the devices, or TVM's wheel for them; where not given the installed one, or "
     "for another architecture one that pip downloads.",
 )
+@click.option(
+    "--with-wrapper",
+    is_flag=True,
+    help="Put this package's runtime into the bundle as conv3dt.pyz: a machine with NumPy and apache-tvm-ffi then "
+    "needs nothing else.",
+)
 @options.as_json
 def command(
     device_names: tuple[str, ...],
@@ -48,6 +54,7 @@ def command(
     schedules: Path,
     allow_untuned: bool,
     runtime: Path | None,
+    with_wrapper: bool,
     as_json: bool,
 ) -> None:
     """Build a bundle: a folder with a manifest and one shared library per workload and device.
@@ -71,6 +78,7 @@ def command(
             schedules=schedule_folders(schedules),
             allow_untuned=allow_untuned,
             runtime=runtime,
+            with_wrapper=with_wrapper,
             on_progress=steps.begin,
         )
     if as_json:

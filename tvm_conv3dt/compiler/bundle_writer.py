@@ -13,7 +13,7 @@ import tvm
 
 import tvm_conv3dt
 from tvm_conv3dt import cudart, paths
-from tvm_conv3dt.compiler import definition, kernel, schedule, target_runtime
+from tvm_conv3dt.compiler import definition, kernel, schedule, target_runtime, wrapper
 from tvm_conv3dt.compiler.levels import levels_of
 from tvm_conv3dt.compiler.schedule import Schedule
 from tvm_conv3dt.compiler.target import host_of
@@ -42,6 +42,7 @@ def build_bundle(
     schedules: Iterable[Path] | None = None,
     allow_untuned: bool = False,
     runtime: Path | None = None,
+    with_wrapper: bool = False,
     on_progress: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Build a bundle and put it at `output`, whole or not at all.
@@ -61,6 +62,8 @@ def build_bundle(
     runtime : Path, optional
         TVM's runtime library for the devices, or a wheel that holds it; by default the installed one or, for
         another architecture, one of the same version that is downloaded (see `target_runtime.place`).
+    with_wrapper : bool
+        Whether to put this package's runtime into the bundle (`wrapper.write`).
     on_progress : callable, optional
         Called before each kernel is built, with the names of its workload and device.
 
@@ -94,7 +97,7 @@ def build_bundle(
         output.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
         try:
-            manifest = _fill(staging, chosen, runtime, on_progress)
+            manifest = _fill(staging, chosen, runtime, with_wrapper, on_progress)
             staging.chmod(0o755)
             _replace(staging, output)
         finally:
@@ -131,6 +134,7 @@ def _fill(
     folder: Path,
     chosen: Mapping[Device, Sequence[tuple[NamedWorkload, Schedule]]],
     given_runtime: Path | None,
+    with_wrapper: bool,
     on_progress: Callable[[str], None] | None,
 ) -> Manifest:
     first = next(iter(chosen))
@@ -159,6 +163,7 @@ def _fill(
         cuda=None if cuda_runtime is None else CudaRuntime(cuda_runtime, cudart.NAME, toolkit),
         layers=tuple(_layer(each) for each, _ in chosen[first]),
         levels=tuple(levels),
+        wrapper=wrapper.write(folder) if with_wrapper else None,
     )
     manifest.write(folder)
     return manifest
@@ -224,6 +229,8 @@ def _holds_only_a_bundle(folder: Path) -> bool:
         known.add(manifest.runtime.file)
     if manifest.cuda is not None:
         known.add(manifest.cuda.library.file)
+    if manifest.wrapper is not None:
+        known.add(manifest.wrapper.file)
     known.update(kernel.library.file for level in manifest.levels for kernel in level.kernels)
     return found <= known
 

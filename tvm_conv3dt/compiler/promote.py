@@ -15,7 +15,7 @@ from tvm_conv3dt.compiler.schedule import Measurement, Schedule, default_schedul
 from tvm_conv3dt.compiler.search.log import TuningLog
 from tvm_conv3dt.compiler.search.measurer import Candidate, Failure, Measurer, Request
 from tvm_conv3dt.compiler.spaces.point import point_of
-from tvm_conv3dt.compiler.target import cpu_name, require_runnable
+from tvm_conv3dt.compiler.target import processor_name, require_runnable
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import TuningError, describe
 from tvm_conv3dt.workload_set import NamedWorkload
@@ -79,7 +79,7 @@ def promote(
     require_runnable(device)
     if measurer is None:
         count = cores.available() if threads is None else threads
-        with Measurer(count) as own:
+        with Measurer(count, device.kind) as own:
             return promote(
                 named,
                 device,
@@ -165,7 +165,7 @@ def _described(
             default_median_ms=round(median(default) * 1e3, 4) if default else None,
             gflops=round(log.workload.flops / middle / 1e9, 1),
             threads=threads,
-            cpu=cpu_name(),
+            processor=processor_name(log.device),
         ),
         verification={"integers": "equal to the reference"},
         origin={

@@ -113,7 +113,7 @@ def tune(
     threads = cores.available() if threads is None else threads
     end = None if time_limit is None else time.monotonic() + time_limit
     promotions = []
-    with Measurer(threads) as measurer:
+    with Measurer(threads, device.kind) as measurer:
         ordered = sorted(named, key=lambda each: each.workload.flops)
         for index, each in enumerate(ordered):
             deadline = None

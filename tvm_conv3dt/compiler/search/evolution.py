@@ -23,7 +23,7 @@ from tvm_conv3dt.compiler.schedule import point_schedule, trace_json
 from tvm_conv3dt.compiler.search.log import TuningLog
 from tvm_conv3dt.compiler.search.measurer import Baseline, Candidate, Failure, Measurer, Request
 from tvm_conv3dt.compiler.search.space import generator
-from tvm_conv3dt.compiler.spaces.point import point_of
+from tvm_conv3dt.compiler.spaces.point import AnyPoint, point_of
 from tvm_conv3dt.compiler.spaces.space import space_of
 from tvm_conv3dt.compiler.target import target_of
 
@@ -74,7 +74,8 @@ class Search:
     trials: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     _baseline: Baseline | None = None
-    _stored: dict[str, ms.database.Workload] = field(default_factory=dict)  # by formulation
+    _stored: dict[AnyLayout, ms.database.Workload] = field(default_factory=dict)
+    _known: dict[AnyPoint, list[float]] = field(default_factory=dict)
 
     def run(self) -> None:
         """Search until the trials or the time are used up; resumes what the log holds."""
@@ -126,12 +127,24 @@ class Search:
     ) -> None:
         if self._over:
             return
-        log, settings = self.log, self.settings
-        target = target_of(log.device)
         if records:
             self._baseline = self._recorded_baseline(records)
-        formulation = self._formulation(database, records)
-        layout = space_of(log.device).layout_of(log.workload, log.device, formulation)
+            self._known = {
+                point_of(each.trace): [float(seconds) for seconds in each.run_secs]
+                for each in records
+            }
+        # A tile of a GPU has few points: where all are measured, the next best one is searched.
+        for formulation in self._formulations(database, records):
+            if not self._over:
+                self._search_in(formulation, database, save)
+
+    def _search_in(
+        self, formulation: str, database: ms.database.JSONDatabase, save: Callable[[], None]
+    ) -> None:
+        """Search in one formulation until all is over, or nothing new is proposed."""
+        log, settings = self.log, self.settings
+        target = target_of(log.device)
+        layout = self._layout(formulation)
         module = kernel.new_schedule(layout).mod
         # Each run of a log draws anew.
         seed = settings.seed + 1000 * len(log.runs())
@@ -173,7 +186,7 @@ class Search:
                 if self._over:
                     break
                 done.append(candidate)
-                results.append(self._measure(database, layout, candidate.sch))
+                results.append(self._measure(database, candidate.sch))
             # What was not measured is told as failed, and counts nowhere.
             rest = [ms.runner.RunnerResult(None, "not measured") for _ in candidates[len(done) :]]
             context.notify_runner_results(candidates, [*results, *rest])
@@ -185,16 +198,16 @@ class Search:
     def _recorded_baseline(self, records: list[ms.database.TuningRecord]) -> Baseline:
         """Return the best of earlier runs, so that this run's seconds compare with theirs."""
         best = min(records, key=lambda record: _median(record.run_secs))
-        formulation = point_of(best.trace).formulation
-        layout = space_of(self.log.device).layout_of(
-            self.log.workload, self.log.device, formulation
-        )
+        layout = self._layout(point_of(best.trace).formulation)
         return Baseline(Candidate(layout, trace_json(best.trace)), _median(best.run_secs))
 
-    def _formulation(
+    def _layout(self, formulation: str) -> AnyLayout:
+        return space_of(self.log.device).layout_of(self.log.workload, self.log.device, formulation)
+
+    def _formulations(
         self, database: ms.database.JSONDatabase, records: list[ms.database.TuningRecord]
-    ) -> str:
-        """Return the formulation to search in: the one whose default point, or best record, is fastest."""
+    ) -> list[str]:
+        """Return the formulations, the one whose default point or best record is fastest first."""
         best = {
             point_of(record.trace).formulation: _median(record.run_secs)
             for record in sorted(records, key=lambda r: _median(r.run_secs), reverse=True)
@@ -204,16 +217,21 @@ class Search:
             if point.formulation in best or self._over:
                 continue
             schedule = point_schedule(self.log.workload, self.log.device, point)
-            layout = schedule.layout(self.log.device)
-            result = self._measure(database, layout, schedule.apply(self.log.device))
+            result = self._measure(database, schedule.apply(self.log.device))
             if result.run_secs is not None:
                 best[point.formulation] = _median(result.run_secs)
-        return min(best, key=lambda name: best[name], default=candidates[0].formulation)
+        return sorted(best, key=lambda name: best[name]) or [candidates[0].formulation]
 
     def _measure(
-        self, database: ms.database.JSONDatabase, layout: AnyLayout, sch: s_tir.Schedule
+        self, database: ms.database.JSONDatabase, sch: s_tir.Schedule
     ) -> ms.runner.RunnerResult:
-        """Measure one candidate; what is right is in the database when this returns."""
+        """Measure one candidate, unless it was measured before; what is right is in the database when this returns."""
+        point = point_of(sch.trace)
+        if point in self._known:
+            return ms.runner.RunnerResult(self._known[point], None)
+        # Not the layout that is searched: tiles that fill up alike have one definition, and the database gives its
+        # best traces for a definition.
+        layout = self._layout(point.formulation)
         candidate = Candidate(layout, trace_json(sch.trace))
         give_up = self.best_seconds * _GIVE_UP
         request = Request(candidate, self.log.device, _TIMING_SECONDS, give_up, self._baseline)
@@ -227,15 +245,16 @@ class Search:
         seconds = list(outcome.seconds)
         if self._baseline is None:
             self._baseline = Baseline(candidate, median(seconds))
-        stored = self._stored.get(layout.formulation)
+        stored = self._stored.get(layout)
         if stored is None:
             stored = database.commit_workload(kernel.new_schedule(layout).mod)
-            self._stored[layout.formulation] = stored
+            self._stored[layout] = stored
         database.commit_tuning_record(
             ms.database.TuningRecord(
                 sch.trace, stored, seconds, target_of(self.log.device), _arguments(sch)
             )
         )
+        self._known[point] = seconds
         self.best_seconds = min(self.best_seconds, median(seconds))
         self.on_trial(self.trials, median(seconds) * 1e3, None)
         return ms.runner.RunnerResult(seconds, None)

@@ -11,11 +11,15 @@ from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import TuningError, describe
 from tvm_conv3dt.worker_process import WorkerLostError, WorkerProcess, WorkerTimeoutError
 
-__all__ = ["READY", "Baseline", "Candidate", "Failure", "Measurer", "Request", "Timed"]
+__all__ = ["CRASH", "READY", "Baseline", "Candidate", "Failure", "Measurer", "Request", "Timed"]
 
 READY = "ready"
 """The worker's first message."""
 
+CRASH = "crash"
+"""The kind of a failure after which the worker is good for nothing more."""
+
+_WORKERS = {"llvm": "worker", "cuda": "gpu_worker"}
 _START_TIMEOUT = 120.0
 
 
@@ -86,10 +90,13 @@ class Measurer:
     ----------
     threads : int
         Threads that candidates run on.
+    kind : str
+        Of their devices: ``"llvm"`` or ``"cuda"``.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, kind: str = "llvm") -> None:
         self.threads = threads
+        self._module = f"{__package__}.{_WORKERS[kind]}"
         self._worker: WorkerProcess | None = None
 
     def __enter__(self) -> Measurer:
@@ -114,10 +121,12 @@ class Measurer:
             return Failure("timeout", str(error))
         except WorkerLostError as error:
             self._worker = None
-            return Failure("crash", f"the measuring process ended with {error.code}")
+            return Failure(CRASH, f"the measuring process ended with {error.code}")
         except BaseException:
             self._worker = None
             raise
+        if isinstance(answer, Failure) and answer.kind == CRASH:
+            self.close()
         return answer
 
     def close(self) -> None:
@@ -128,7 +137,7 @@ class Measurer:
 
     def _start(self) -> WorkerProcess:
         try:
-            worker = WorkerProcess("tvm_conv3dt.compiler.search.worker", [str(self.threads)])
+            worker = WorkerProcess(self._module, [str(self.threads)])
             worker.receive(_START_TIMEOUT)  # READY
         except WorkerLostError:
             rule = "it ended at once; its own message is above"
