@@ -55,7 +55,10 @@ _NUMPY_FEATURES = {
 }
 # Bits of AT_HWCAP and, from 32 on, of AT_HWCAP2: NumPy reports only what it was built with kernels for.
 _AT_HWCAP, _AT_HWCAP2 = 16, 26
-_AARCH64_BITS = {"asimd": 1, "asimdhp": 10, "asimddp": 20, "sve": 22, "sve2": 33, "bf16": 46}
+_HWCAP_BITS = {
+    "aarch64": {"asimd": 1, "asimdhp": 10, "asimddp": 20, "sve": 22, "sve2": 33, "bf16": 46},
+    "armv7": {"neon": 12, "vfpv4": 16},
+}
 
 
 @dataclass(frozen=True)
@@ -228,9 +231,10 @@ def cpu_features() -> frozenset[str]:
         for name in (*simd.get("baseline", ()), *simd.get("found", ()))
         for feature in _NUMPY_FEATURES.get(name, ())
     }
-    if platform.system() == "Linux" and architecture() == "aarch64":
+    named_bits = _HWCAP_BITS.get(architecture(), {}) if platform.system() == "Linux" else {}
+    if named_bits:
         bits = _hwcap()
-        seen.update(name for name, bit in _AARCH64_BITS.items() if bits >> bit & 1)
+        seen.update(name for name, bit in named_bits.items() if bits >> bit & 1)
     return frozenset(seen)
 
 

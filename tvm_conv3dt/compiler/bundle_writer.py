@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -16,7 +17,7 @@ from tvm_conv3dt import cudart, paths
 from tvm_conv3dt.compiler import definition, kernel, schedule, target_runtime, wrapper
 from tvm_conv3dt.compiler.levels import levels_of
 from tvm_conv3dt.compiler.schedule import Schedule
-from tvm_conv3dt.compiler.target import host_of
+from tvm_conv3dt.compiler.target import host_of, require_compilable
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import (
     Conv3dtError,
@@ -87,6 +88,8 @@ def build_bundle(
     """
     named = list({each.name: each for each in named}.values())
     levels = levels_of(devices)
+    for each, device in itertools.product(named, levels):
+        require_compilable(each.workload, device)
     folders = list(paths.schedule_folders() if schedules is None else schedules)
     chosen = {
         device: [(each, _schedule(each, device, folders, allow_untuned)) for each in named]
