@@ -56,7 +56,7 @@ def _platform(device: Device) -> str:
 
 
 def _needs(device: Device) -> set[str]:
-    """What loading asks a machine for: CPU features, and of a GPU its architecture."""
+    """Return what loading asks a machine for: CPU features, and of a GPU its architecture."""
     return {*host_of(device).cpu_features, *([device.arch] if device.kind == "cuda" else [])}
 
 

@@ -82,6 +82,7 @@ def link(objects: Sequence[str], output: Path, device: Device) -> None:
         "-shared",
         "-fPIC",
         "-s",
+        "-Wl,--gc-sections",  # of what zig adds to libraries for armv7, kernels call nothing
         "-o",
         str(output),
         *objects,

@@ -155,11 +155,11 @@ def require_compilable(workload: Workload, device: Device) -> None:
         If the workload takes an exponential in float64, and the device is an armv7: what LLVM calls there to make an integer of
         a float64 is in no library that kernels are linked with.
     """
-    if device.arch == "armv7" and workload.sum_dtype == "float64":
-        if workload.activation in EXPENSIVE:
-            rule = f"{workload.activation} in float64 is not compiled for armv7"
-            mend = "compute it in float32, or apply the activation outside"
-            raise UnsupportedError(describe("compile", "workload", workload.id, rule, mend))
+    exponential = workload.activation in EXPENSIVE and workload.sum_dtype == "float64"
+    if device.arch == "armv7" and exponential:
+        rule = f"{workload.activation} in float64 is not compiled for armv7"
+        mend = "compute it in float32, or apply the activation outside"
+        raise UnsupportedError(describe("compile", "workload", workload.id, rule, mend))
 
 
 def require_runnable(device: Device) -> None:

@@ -164,9 +164,7 @@ def _download(arch: str, folder: Path) -> Path:
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=_SECONDS
         )
-        why = (
-            "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["it failed"])[-1]
-        )
+        why = "" if done.returncode == 0 else _reason(done.stderr)
     except subprocess.TimeoutExpired:
         why = f"pip was not done after {_SECONDS} s"
     wheels = list(folder.glob("*.whl"))
@@ -182,6 +180,12 @@ def _download(arch: str, folder: Path) -> Path:
             )
         )
     return wheels[0]
+
+
+def _reason(printed: str) -> str:
+    """Return what pip said last of an error; warnings may follow it."""
+    lines = printed.strip().splitlines() or ["pip failed without a word"]
+    return next((line for line in reversed(lines) if line.startswith("ERROR:")), lines[-1])
 
 
 def _version() -> str:
