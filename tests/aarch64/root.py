@@ -22,7 +22,7 @@ from filelock import FileLock
 __all__ = ["Root", "Unavailable", "prepare"]
 
 _PACKAGES = ("python3-minimal", "libpython3-stdlib", "libstdc++6")
-_EMULATOR_PACKAGE, _EMULATOR = "qemu-user-static", "usr/bin/qemu-aarch64-static"
+_EMULATORS = {"emulator": "qemu-aarch64-static", "emulator-armv7": "qemu-arm-static"}
 _WHEELS = ("numpy", "typing_extensions", "ml_dtypes")
 _PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_24", "manylinux2014")
 _DEFAULT_MIRROR = "http://deb.debian.org/debian/"
@@ -58,6 +58,11 @@ class Root:
     def emulated(self, program: Path) -> list[str]:
         """The command that starts a program for aarch64."""
         return [str(self.folder / "emulator"), "-L", str(self.folder), str(program)]
+
+    def emulated_armv7(self, program: Path) -> list[str]:
+        """The command that starts a program for armv7, which finds a C library and nothing else."""
+        system = self.folder / "armv7"
+        return [str(self.folder / "emulator-armv7"), "-L", str(system), str(program)]
 
 
 def prepare(cache: Path) -> Root:
@@ -97,17 +102,20 @@ def _release() -> str:
 
 
 def _add_system(root: Path, work: Path, release: str) -> None:
-    """Unpack Python and the libraries that it needs, and put the emulator beside them."""
+    """Unpack Python and the libraries that it needs, armv7's C library, and the emulators beside them."""
     foreign = _Apt(work / "arm64", release, "arm64")
     for package in foreign.download(*_PACKAGES):
         _run("dpkg", "-x", package, root)
-    if not (root / "lib").exists():  # of releases that have everything below /usr
-        (root / "lib").symlink_to("usr/lib")
-    unpacked = work / "emulator"
+    for package in _Apt(work / "armhf", release, "armhf").download("libc6"):
+        _run("dpkg", "-x", package, root / "armv7")
+    for folder in (root, root / "armv7"):
+        if not (folder / "lib").exists():  # of releases that have everything below /usr
+            (folder / "lib").symlink_to("usr/lib")
     native = _Apt(work / "native", release)
-    for package in native.download(_EMULATOR_PACKAGE, alone=True):
-        _run("dpkg", "-x", package, unpacked)
-    shutil.copy2(unpacked / _EMULATOR, root / "emulator")
+    for package in native.download("qemu-user-static", alone=True):
+        _run("dpkg", "-x", package, work / "unpacked")
+    for name, program in _EMULATORS.items():
+        shutil.copy2(work / "unpacked" / "usr/bin" / program, root / name)
 
 
 def _add_wheels(root: Path, work: Path, wanted: list[str]) -> None:
