@@ -160,6 +160,7 @@ class _Apt:
             f'Dir::Cache::archives "{folder}/debs/";',
             'APT::Install-Recommends "false";',
             'Debug::NoLocking "true";',
+            'APT::Update::Error-Mode "any";',
             *([] if os.geteuid() else ['APT::Sandbox::User "root";']),
         ]
         if architecture:
