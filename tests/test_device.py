@@ -67,6 +67,11 @@ def parse(tmp_path, text):
         "raspberry-pi-4",
         "raspberry-pi-5",
         "jetson-orin",
+        "neoverse-n1",
+        "neoverse-v1",
+        "neoverse-v2",
+        "armv7",
+        "jetson-orin-gpu",
         "cuda-sm75",
         "cuda-sm90",
     ],
@@ -93,6 +98,8 @@ def test_a_fallback_has_the_same_vectors(name):
         ("x86-64-v4", "x86-64-v4", 512, 32),
         ("raspberry-pi-4", "cortex-a72", 128, 32),
         ("jetson-orin", "cortex-a78ae", 128, 32),
+        ("neoverse-v2", "neoverse-v2", 128, 32),
+        ("armv7", "cortex-a7", 128, 16),
     ],
 )
 def test_an_entry_has_its_own_values_and_inherits_the_rest(name, mcpu, bits, registers):
@@ -126,6 +133,11 @@ def test_inheritance_in_a_catalogue(tmp_path):
         ('fallback = ["one"]', 'fallback = ["three"]', "two: its fallback three is no device"),
         ("[device.one]", "device.x = 1\n[device.one]", "x: it must be a table"),
         ("schema = 1", "schema = 2", "its schema is 2"),
+        (
+            'mcpu = "x86-64-v3"',
+            'host = "one"',
+            "two: its host one must be a CPU .* only GPUs have one",
+        ),
     ],
 )
 def test_a_damaged_catalogue_is_refused(tmp_path, old, new, message):
@@ -199,7 +211,14 @@ def test_a_machine_that_nothing_is_built_for_is_an_error(machine, other):
 
 
 @pytest.mark.parametrize(
-    ("reported", "arch"), [("AMD64", "x86_64"), ("x86_64", "x86_64"), ("arm64", "aarch64")]
+    ("reported", "arch"),
+    [
+        ("AMD64", "x86_64"),
+        ("x86_64", "x86_64"),
+        ("arm64", "aarch64"),
+        ("armv7l", "armv7"),
+        ("armv8l", "armv7"),
+    ],
 )
 def test_an_architecture_has_one_name(monkeypatch, reported, arch):
     monkeypatch.setattr(platform, "machine", lambda: reported)
@@ -236,6 +255,43 @@ def test_the_kernels_word_counts_on_aarch64(monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     monkeypatch.setattr(device, "_hwcap", lambda: 1 << 1 | 1 << 10)
     assert device.cpu_features() == {"asimd", "asimdhp"}
+
+
+def test_second_word_of_the_kernel_counts_too(monkeypatch):
+    words = {16: 1 << 1 | 1 << 22, 26: 1 << 1 | 1 << 14}
+
+    class Library:
+        class getauxval:
+            def __new__(cls, kind):
+                return words[kind]
+
+    monkeypatch.setattr(np, "show_config", lambda mode: {"SIMD Extensions": {"baseline": ["NEON"]}})
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda name: Library)
+    assert device.cpu_features() == {"asimd", "sve", "sve2", "bf16"}
+
+
+def test_armv7_has_bits_of_its_own(monkeypatch):
+    monkeypatch.setattr(np, "show_config", lambda mode: {"SIMD Extensions": {"baseline": ["NEON"]}})
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(platform, "machine", lambda: "armv7l")
+    monkeypatch.setattr(device, "_hwcap", lambda: 1 << 1 | 1 << 12 | 1 << 16)
+    assert device.cpu_features() == {"neon", "vfpv4"}
+
+
+def test_gpu_of_a_board_names_the_boards_cpu():
+    gpu = device.get("jetson-orin-gpu")
+    assert (gpu.arch, gpu.host) == ("sm_87", "jetson-orin")
+    assert device.get("cuda-sm87").host == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "triple"),
+    [("aarch64", "aarch64-linux-gnu"), ("armv7", "armv7-linux-gnueabihf")],
+)
+def test_platform_has_gnus_name(name, triple):
+    assert device.get(name).triple == triple
 
 
 # ---- caches

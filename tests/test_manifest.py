@@ -58,7 +58,11 @@ CUDA = replace(
     ),
     levels=(gpu_level("sm_90"), gpu_level("sm_87")),
 )
-MANIFESTS = pytest.mark.parametrize("manifest", [MANIFEST, CUDA], ids=["llvm", "cuda"])
+MANIFESTS = pytest.mark.parametrize(
+    "manifest",
+    [MANIFEST, CUDA, replace(MANIFEST, runtime=None)],
+    ids=["llvm", "cuda", "without a runtime library"],
+)
 
 
 @pytest.fixture

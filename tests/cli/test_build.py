@@ -6,7 +6,6 @@ import pytest
 
 import tvm_conv3dt
 from tvm_conv3dt import workload_set
-from tvm_conv3dt.device import architecture
 
 pytest.importorskip("tvm")
 
@@ -74,14 +73,25 @@ def test_without_a_schedule_it_says_how_to_go_on(invoke, small_set, tmp_path):
     assert not (tmp_path / "b").exists()
 
 
-@pytest.mark.skipif(architecture() == "aarch64", reason="this machine is of that architecture")
-def test_another_architecture_is_refused_for_now(invoke, small_set, tmp_path):
-    result = invoke(
-        *("build", "--device", "raspberry-pi-4", "--workloads", small_set),
-        *("-o", tmp_path / "b", "--allow-untuned"),
+def test_runtime_library_of_another_architecture_is_given(invoke, small_set, tmp_path):
+    pytest.importorskip("ziglang")
+    runtime = tmp_path / "mine.so"
+    runtime.write_bytes(b"\x7fELF\x02" + bytes(13) + b"\xb7\x00")
+    words = ("build", "--device", "raspberry-pi-4", "--workloads", small_set, "--allow-untuned")
+    result = invoke(*words, "-o", tmp_path / "b", "--runtime", runtime)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "b" / "libtvm_runtime.so").read_bytes() == runtime.read_bytes()
+    assert (
+        json.loads((tmp_path / "b" / "manifest.json").read_text())["platform"]["arch"] == "aarch64"
     )
-    assert result.exit_code == 2
-    assert "not supported yet" in result.stderr
+
+
+def test_runtime_library_that_does_not_fit_is_an_error(invoke, small_set, tmp_path):
+    (tmp_path / "mine.so").write_text("none")
+    words = ("build", "--workloads", small_set, "--allow-untuned", "-o", tmp_path / "b")
+    result = invoke(*words, "--runtime", tmp_path / "mine.so")
+    assert result.exit_code == 3
+    assert "mine.so is no shared library" in result.stderr
     assert not (tmp_path / "b").exists()
 
 

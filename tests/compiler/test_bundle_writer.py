@@ -18,7 +18,6 @@ from tvm_conv3dt.errors import (
     CompileError,
     FileWriteError,
     SignatureError,
-    UnsupportedError,
     WorkloadNotFoundError,
 )
 from tvm_conv3dt.files import sha256
@@ -26,8 +25,6 @@ from tvm_conv3dt.manifest import Manifest, Platform
 from tvm_conv3dt.reference import integer_data, reference
 from tvm_conv3dt.spec import Workload
 from tvm_conv3dt.workload_set import NamedWorkload
-
-FOREIGN = "aarch64" if catalogue.architecture() == "x86_64" else "x86-64-v2"
 
 
 @pytest.fixture(scope="module")
@@ -244,9 +241,3 @@ def test_parent_that_is_read_only_is_an_error(named, host, tmp_path):
     parent.mkdir(mode=0o555)
     with pytest.raises(FileWriteError, match="Permission denied"):
         build(named, host, parent / "out")
-
-
-def test_device_that_is_not_built_for_yet_is_refused(named, tmp_path):
-    with pytest.raises(UnsupportedError, match=f"{FOREIGN}.*not supported yet"):
-        build(named, catalogue.get(FOREIGN), tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []

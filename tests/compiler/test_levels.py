@@ -60,6 +60,8 @@ def get(*names):
         (["x86-64-v2", "x86-64-v3", "x86-64-v4"], list(X86)),
         (["x86-64-v3", "x86-64-v4", "x86-64-v2"], list(X86)),
         (["aarch64", "raspberry-pi-5"], ["raspberry-pi-5", "aarch64"]),
+        (["neoverse-n1", "aarch64", "neoverse-v2"], ["neoverse-v2", "neoverse-n1", "aarch64"]),
+        (["cuda-sm80", "cuda-sm100", "cuda-sm90"], ["cuda-sm100", "cuda-sm90", "cuda-sm80"]),
     ],
 )
 def test_most_demanding_level_comes_first(given, expected):
@@ -79,7 +81,8 @@ def test_no_device_is_refused():
     ("first", "second", "platforms"),
     [
         ("x86-64-v3", "raspberry-pi-4", ("linux x86_64 llvm", "linux aarch64 llvm")),
-        ("x86-64-v3", "cuda-sm80", ("linux x86_64 llvm", "linux cuda")),
+        ("x86-64-v3", "jetson-orin-gpu", ("linux x86_64 llvm", "linux aarch64 cuda")),
+        ("raspberry-pi-4", "jetson-orin-gpu", ("linux aarch64 llvm", "linux aarch64 cuda")),
     ],
 )
 def test_devices_of_different_platforms_are_refused(first, second, platforms):
@@ -102,6 +105,30 @@ def test_devices_that_loading_cannot_tell_apart_are_refused():
     rule = "devices raspberry-pi-3 and raspberry-pi-4: both need asimd, and nothing else tells"
     with pytest.raises(DeviceError, match=rule):
         levels_of(get("raspberry-pi-3", "raspberry-pi-5", "raspberry-pi-4"))
+
+
+@pytest.fixture
+def on_aarch64(monkeypatch):
+    monkeypatch.setattr(catalogue, "architecture", lambda: "aarch64")
+
+
+def test_gpus_beside_cpus_of_different_architectures_are_refused(monkeypatch):
+    monkeypatch.setattr(catalogue, "architecture", lambda: "x86_64")
+    platforms = r"cuda-sm90 \(linux x86_64 cuda\) and jetson-orin-gpu \(linux aarch64 cuda\)"
+    with pytest.raises(DeviceError, match=platforms):
+        levels_of(get("cuda-sm90", "jetson-orin-gpu"))
+
+
+def test_gpus_beside_cpus_of_one_architecture_are_ordered(on_aarch64):
+    found = levels_of(get("jetson-orin-gpu", "cuda-sm87", "cuda-sm90"))
+    assert names_of(found) == ["cuda-sm90", "jetson-orin-gpu", "cuda-sm87"]
+
+
+def test_one_gpu_beside_cpus_of_the_same_needs_is_refused(on_aarch64):
+    (gpu,) = get("jetson-orin-gpu")
+    rule = "jetson-orin-gpu and other: both need asimd, asimdhp, sm_87, and nothing else tells"
+    with pytest.raises(DeviceError, match=rule):
+        levels_of([gpu, replace(gpu, name="other")])
 
 
 def test_two_devices_of_one_name_are_refused():

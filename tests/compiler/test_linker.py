@@ -70,6 +70,24 @@ def test_ziglang_is_taken_for_another_architecture(monkeypatch):
     assert linker_command(FOREIGN) == zig(FOREIGN)
 
 
+def test_ziglang_is_told_its_own_name_of_armv7():
+    pytest.importorskip("ziglang")
+    assert linker_command(catalogue.get("armv7"))[-1] == "arm-linux-gnueabihf.2.17"
+
+
+@pytest.mark.parametrize(
+    ("device", "name"),
+    [
+        (FOREIGN, f"{FOREIGN.arch}-linux-gnu-gcc"),
+        (catalogue.get("armv7"), "arm-linux-gnueabihf-gcc"),
+    ],
+    ids=["64 bits", "armv7"],
+)
+def test_cross_compiler_is_taken_where_there_is_no_ziglang(device, name, no_ziglang, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda wanted: f"/x/{name}" if wanted == name else None)
+    assert linker_command(device) == [f"/x/{name}"]
+
+
 def test_cc_is_followed_with_its_options(monkeypatch):
     monkeypatch.setenv("CC", "ccache 'my cc' -m64")
     assert linker_command(NATIVE) == ["ccache", "my cc", "-m64"]
@@ -94,7 +112,7 @@ def test_nothing_that_links_is_an_error(no_compiler, no_ziglang):
         linker_command(NATIVE)
 
 
-def test_missing_ziglang_is_an_error_for_another_architecture(no_ziglang):
+def test_missing_ziglang_is_an_error_for_another_architecture(no_compiler, no_ziglang):
     with pytest.raises(CompilerMissingError, match=f"a library with {FOREIGN.arch}"):
         linker_command(FOREIGN)
 

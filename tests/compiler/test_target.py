@@ -16,6 +16,7 @@ from tvm_conv3dt.errors import DeviceError, PlatformError
     [
         ("x86-64-v3", "x86_64-linux-gnu", "x86-64-v3"),
         ("raspberry-pi-4", "aarch64-linux-gnu", "cortex-a72"),
+        ("armv7", "armv7-linux-gnueabihf", "cortex-a7"),
     ],
 )
 def test_target_has_the_devices_cpu_and_cores(name, triple, mcpu):
@@ -24,6 +25,31 @@ def test_target_has_the_devices_cpu_and_cores(name, triple, mcpu):
     assert found.kind.name == "llvm"
     assert (found.attrs["mtriple"], found.attrs["mcpu"]) == (triple, mcpu)
     assert int(found.attrs["num-cores"]) == device.cores
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in catalogue.names()[1:] if catalogue.get(n).kind == "llvm"]
+)
+def test_compiler_knows_the_cpu_and_the_features_that_are_looked_for(name):
+    device = catalogue.get(name)
+    found = target.target_of(device)
+    known = {str(each) for each in target.codegen.llvm_get_cpu_features(found)}
+    # The kernel's names of features, which the catalogue has, and LLVM's.
+    llvms = {"asimd": "neon", "asimdhp": "fullfp16", "asimddp": "dotprod", "vfpv4": "vfp4"}
+    llvms |= {"sse4_2": "sse4.2"}
+    assert {llvms.get(each, each) for each in device.cpu_features} <= known
+    # An unknown name would be taken for a generic CPU, and told on standard error only.
+    assert device.mcpu in {str(each) for each in target.codegen.llvm_get_cpu_archlist(found)}
+
+
+def test_numbers_go_to_armv7s_c_library_where_it_takes_them_from():
+    assert str(target.target_of(catalogue.get("armv7")).attrs["mfloat-abi"]) == "hard"
+
+
+def test_gpu_of_a_board_is_called_by_the_boards_cpu():
+    gpu = catalogue.get("jetson-orin-gpu")
+    assert target.host_of(gpu) == catalogue.get("jetson-orin")
+    assert str(target.target_of(gpu).host.attrs["mtriple"]) == "aarch64-linux-gnu"
 
 
 def test_gpu_is_called_by_any_cpu_of_this_architecture():

@@ -161,6 +161,13 @@ def test_missing_runtime_library_is_refused(broken_folder):
         runtime.load(broken_folder)
 
 
+def test_bundle_without_a_runtime_library_is_refused(broken_folder):
+    edit(broken_folder, lambda manifest: manifest.update(runtime=None))
+    rule = "it holds no runtime library of TVM: .* C and C.. programs that bring their own; .*--runtime PATH"
+    with pytest.raises(errors.LibraryError, match=rule):
+        runtime.load(broken_folder)
+
+
 def test_modified_runtime_library_is_refused(broken_folder):
     flip_last_byte(broken_folder / "libtvm_runtime.so")
     with pytest.raises(errors.LibraryError, match="its SHA-256 is"):

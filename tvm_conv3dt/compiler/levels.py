@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tvm_conv3dt.compiler.target import host_of
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import DeviceError, describe
 
@@ -19,8 +20,9 @@ def levels_of(devices: Iterable[Device]) -> tuple[Device, ...]:
     Raises
     ------
     DeviceError
-        If there is none, if they differ in kind, operating system or architecture, or if two of them have one
-        name or need the same CPU features, so that loading could not tell them apart.
+        If there is none, if they differ in kind, operating system or architecture (for GPUs that of the CPU beside
+        them), or if two of them have one name or need the same of a machine, so that loading could not tell
+        them apart.
     """
     levels = list(dict.fromkeys(devices))
     if not levels:
@@ -38,27 +40,29 @@ def levels_of(devices: Iterable[Device]) -> tuple[Device, ...]:
             if level.name == earlier.name:
                 rule = "they differ, and a level is known by its device's name"
                 raise _refused(f"two devices {level.name}", rule, "rename one of them")
-            if level.kind != "cuda" and set(level.cpu_features) == set(earlier.cpu_features):
+            if _needs(level) == _needs(earlier):
+                needed = ", ".join(sorted(_needs(level))) or "no CPU feature"
                 raise _refused(
                     f"devices {earlier.name} and {level.name}",
-                    f"both need {', '.join(level.cpu_features) or 'no CPU feature'}, and nothing else "
-                    "tells loading which to take",
+                    f"both need {needed}, and nothing else tells loading which to take",
                     "name one of them, or build a bundle for each",
                 )
     return tuple(sorted(levels, key=_demand, reverse=True))
 
 
 def _platform(device: Device) -> str:
-    # Each GPU may be a level, whatever its architecture: the CPU beside it is the bundle's.
-    return (
-        f"{device.os} cuda" if device.kind == "cuda" else f"{device.os} {device.arch} {device.kind}"
-    )
+    # Each GPU may be a level, whatever its architecture: the bundle's is that of the CPU beside it.
+    return f"{device.os} {host_of(device).arch} {device.kind}"
+
+
+def _needs(device: Device) -> set[str]:
+    """Return what loading asks a machine for: CPU features, and of a GPU its architecture."""
+    return {*host_of(device).cpu_features, *([device.arch] if device.kind == "cuda" else [])}
 
 
 def _demand(device: Device) -> tuple[int, int]:
-    if device.kind == "cuda":
-        return int(device.arch.removeprefix("sm_")), 0
-    return device.vector_bits, len(device.cpu_features)
+    first = int(device.arch.removeprefix("sm_")) if device.kind == "cuda" else device.vector_bits
+    return first, len(host_of(device).cpu_features)
 
 
 def _refused(value: str, rule: str, mend: str) -> DeviceError:

@@ -8,9 +8,11 @@ from tvm.target import codegen
 
 from tvm_conv3dt import cuda_driver
 from tvm_conv3dt import device as catalogue
+from tvm_conv3dt.compiler.activation import EXPENSIVE
 from tvm_conv3dt.cuda_driver import CudaGpu
 from tvm_conv3dt.device import Device
-from tvm_conv3dt.errors import DeviceError, PlatformError, describe
+from tvm_conv3dt.errors import DeviceError, PlatformError, UnsupportedError, describe
+from tvm_conv3dt.spec import Workload
 
 # Features that tell generations of CPUs apart: the catalogue's names and LLVM's.
 _TELLING = {"avx2": "avx2", "avx512f": "avx512f", "avx512_fp16": "avx512fp16"}
@@ -19,7 +21,15 @@ _TELLING = {"avx2": "avx2", "avx512f": "avx512f", "avx512_fp16": "avx512fp16"}
 _HOSTS = {"x86_64": "x86-64-v2", "aarch64": "aarch64"}
 _WARP = 32
 
-__all__ = ["GPU", "host_of", "processor_name", "require_runnable", "resolve", "target_of"]
+__all__ = [
+    "GPU",
+    "host_of",
+    "processor_name",
+    "require_compilable",
+    "require_runnable",
+    "resolve",
+    "target_of",
+]
 
 GPU = "cuda"
 """The name that stands for the first GPU of this machine."""
@@ -98,10 +108,13 @@ def _microarchitecture() -> str | None:
 
 
 def host_of(device: Device) -> Device:
-    """Return the CPU that calls kernels of `device`: itself, or for a GPU any of this machine's architecture."""
+    """Return the CPU that calls kernels of `device`: itself, or for a GPU the one that its entry names.
+
+    Where an entry names none, it is any CPU of this machine's architecture.
+    """
     if device.kind != "cuda":
         return device
-    return catalogue.get(_HOSTS[catalogue.architecture()])
+    return catalogue.get(device.host or _HOSTS[catalogue.architecture()])
 
 
 def target_of(device: Device) -> tvm.target.Target:
@@ -117,7 +130,7 @@ def target_of(device: Device) -> tvm.target.Target:
         return tvm.target.Target(gpu, host=target_of(host_of(device)))
     config = {
         "kind": "llvm",
-        "mtriple": f"{device.arch}-{device.os}-gnu",
+        "mtriple": device.triple,
         "mcpu": device.mcpu,
         "num-cores": device.cores,
         # What is worth vectors says so itself, and LLVM 22 stores too much where it makes a masked store of one
@@ -126,7 +139,27 @@ def target_of(device: Device) -> tvm.target.Target:
     }
     if device.mattr:
         config["mattr"] = list(device.mattr)
+    if device.triple.endswith("hf"):
+        config["mfloat-abi"] = (
+            "hard"  # else numbers go to the C library in other registers than it takes them from
+        )
     return tvm.target.Target(config)
+
+
+def require_compilable(workload: Workload, device: Device) -> None:
+    """Refuse what would compile for a device to a library that does not load.
+
+    Raises
+    ------
+    UnsupportedError
+        If the workload takes an exponential in float64, and the device is an armv7: what LLVM calls there to make an integer of
+        a float64 is in no library that kernels are linked with.
+    """
+    exponential = workload.activation in EXPENSIVE and workload.sum_dtype == "float64"
+    if device.arch == "armv7" and exponential:
+        rule = f"{workload.activation} in float64 is not compiled for armv7"
+        mend = "compute it in float32, or apply the activation outside"
+        raise UnsupportedError(describe("compile", "workload", workload.id, rule, mend))
 
 
 def require_runnable(device: Device) -> None:
