@@ -9,13 +9,13 @@ pytest.importorskip("xgboost")
 
 from tvm_conv3dt.compiler.search.evolution import Search, SearchSettings
 from tvm_conv3dt.compiler.search.log import TuningLog
-from tvm_conv3dt.compiler.search.measurer import Failure, Timed
+from tvm_conv3dt.compiler.search.measurer import AnyMeasurer, Failure, Timed
 from tvm_conv3dt.compiler.spaces.default_point import default_point
 from tvm_conv3dt.compiler.spaces.llvm import points
 from tvm_conv3dt.compiler.spaces.point import point_of
 
 
-class Judge:
+class Judge(AnyMeasurer):
     """Stands for a measurer: a candidate takes as long as `seconds` says for its number, or fails."""
 
     def __init__(self, *outcomes):

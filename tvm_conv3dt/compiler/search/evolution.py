@@ -1,4 +1,4 @@
-"""The search for one workload: MetaSchedule proposes candidates, a `Measurer` judges them."""
+"""The search for one workload: MetaSchedule proposes candidates, a measurer judges them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import islice
 from statistics import median
 from types import ModuleType
 from typing import Any
@@ -17,11 +18,19 @@ import numpy as np
 from tvm import s_tir
 from tvm.s_tir import meta_schedule as ms
 
+from tvm_conv3dt import threads as cores
 from tvm_conv3dt.compiler import kernel
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.schedule import point_schedule, trace_json
 from tvm_conv3dt.compiler.search.log import TuningLog
-from tvm_conv3dt.compiler.search.measurer import Baseline, Candidate, Failure, Measurer, Request
+from tvm_conv3dt.compiler.search.measurer import (
+    AnyMeasurer,
+    Baseline,
+    Candidate,
+    Failure,
+    Request,
+    Timed,
+)
 from tvm_conv3dt.compiler.search.space import generator
 from tvm_conv3dt.compiler.spaces.point import point_of
 from tvm_conv3dt.compiler.spaces.space import space_of
@@ -68,7 +77,7 @@ class Search:
 
     log: TuningLog
     settings: SearchSettings
-    measurer: Measurer
+    measurer: AnyMeasurer
     on_trial: Callable[[int, float | None, str | None], None]
     best_seconds: float = float("inf")
     trials: int = 0
@@ -102,6 +111,7 @@ class Search:
                 seconds=round(time.monotonic() - started, 1),
                 best_ms=None if self.best_seconds == float("inf") else self.best_seconds * 1e3,
                 finished=finished,
+                **self.measurer.about(),
             )
             log.write_runs([*earlier, this_run])
 
@@ -133,6 +143,7 @@ class Search:
         formulation = self._formulation(database, records)
         layout = space_of(log.device).layout_of(log.workload, log.device, formulation)
         module = kernel.new_schedule(layout).mod
+        threads = min(settings.threads, cores.available())  # candidates may run elsewhere
         # Each run of a log draws anew.
         seed = settings.seed + 1000 * len(log.runs())
         context = _tune_context(
@@ -145,10 +156,10 @@ class Search:
             ),
             task_name=log.workload.id,
             rand_state=seed,
-            num_threads=settings.threads,
+            num_threads=threads,
         )
         model = ms.cost_model.XGBModel(
-            num_warmup_samples=_BATCH, num_tuning_cores=settings.threads, tree_method="hist"
+            num_warmup_samples=_BATCH, num_tuning_cores=threads, tree_method="hist"
         )
         known = [
             record
@@ -168,17 +179,17 @@ class Search:
             candidates = context.generate_measure_candidates()
             if not candidates:
                 break
-            done, results = [], []
-            for candidate in candidates:
-                if self._over:
-                    break
-                done.append(candidate)
-                results.append(self._measure(database, layout, candidate.sch))
+            measured = dict(
+                self._measure_each(database, [(layout, candidate.sch) for candidate in candidates])
+            )
             # What was not measured is told as failed, and counts nowhere.
-            rest = [ms.runner.RunnerResult(None, "not measured") for _ in candidates[len(done) :]]
-            context.notify_runner_results(candidates, [*results, *rest])
-            if done:
-                model.update(context, done, results)
+            unmeasured = ms.runner.RunnerResult(None, "not measured")
+            context.notify_runner_results(
+                candidates, [measured.get(i, unmeasured) for i in range(len(candidates))]
+            )
+            if measured:
+                done = sorted(measured)
+                model.update(context, [candidates[i] for i in done], [measured[i] for i in done])
             save()
         context.post_tuning()
 
@@ -200,25 +211,65 @@ class Search:
             for record in sorted(records, key=lambda r: _median(r.run_secs), reverse=True)
         }
         candidates = space_of(self.log.device).default_points(self.log.workload, self.log.device)
-        for point in candidates:
-            if point.formulation in best or self._over:
-                continue
-            schedule = point_schedule(self.log.workload, self.log.device, point)
-            layout = schedule.layout(self.log.device)
-            result = self._measure(database, layout, schedule.apply(self.log.device))
+        names: list[str] = []
+
+        def proposals() -> Iterator[tuple[AnyLayout, s_tir.Schedule]]:
+            for point in candidates:
+                if point.formulation not in best:
+                    schedule = point_schedule(self.log.workload, self.log.device, point)
+                    names.append(point.formulation)
+                    yield schedule.layout(self.log.device), schedule.apply(self.log.device)
+
+        proposed = proposals()
+        # One by one until there is a baseline, beside which all others are timed.
+        while self._baseline is None and not self._over:
+            one = list(islice(proposed, 1))
+            if not one:
+                break
+            for _, result in self._measure_each(database, one):
+                if result.run_secs is not None:
+                    best[names[-1]] = _median(result.run_secs)
+        already = len(names)
+        for index, result in self._measure_each(database, proposed):
             if result.run_secs is not None:
-                best[point.formulation] = _median(result.run_secs)
+                best[names[already + index]] = _median(result.run_secs)
         return min(best, key=lambda name: best[name], default=candidates[0].formulation)
 
-    def _measure(
-        self, database: ms.database.JSONDatabase, layout: AnyLayout, sch: s_tir.Schedule
+    def _measure_each(
+        self,
+        database: ms.database.JSONDatabase,
+        proposals: Iterable[tuple[AnyLayout, s_tir.Schedule]],
+    ) -> Iterator[tuple[int, ms.runner.RunnerResult]]:
+        """Measure candidates until the search is over; yield each one's number and result as soon as it is known.
+
+        What is right is in the database then. Several may be under way at a time, where the measurer is a fleet.
+        """
+        asked: list[tuple[Candidate, s_tir.Schedule]] = []
+        before = self.trials
+
+        def requests() -> Iterator[tuple[Request, float]]:
+            for layout, sch in proposals:
+                if self._over or before + len(asked) >= self.settings.trials:
+                    return
+                candidate = Candidate(layout, trace_json(sch.trace))
+                asked.append((candidate, sch))
+                give_up = self.best_seconds * _GIVE_UP
+                request = Request(
+                    candidate, self.log.device, _TIMING_SECONDS, give_up, self._baseline
+                )
+                yield request, _BUILD_TIMEOUT + 30 * min(self.best_seconds, 10.0)
+
+        for index, outcome in self.measurer.measure_each(requests()):
+            yield index, self._told(database, *asked[index], outcome)
+
+    def _told(
+        self,
+        database: ms.database.JSONDatabase,
+        candidate: Candidate,
+        sch: s_tir.Schedule,
+        outcome: Timed | Failure,
     ) -> ms.runner.RunnerResult:
-        """Measure one candidate; what is right is in the database when this returns."""
-        candidate = Candidate(layout, trace_json(sch.trace))
-        give_up = self.best_seconds * _GIVE_UP
-        request = Request(candidate, self.log.device, _TIMING_SECONDS, give_up, self._baseline)
-        timeout = _BUILD_TIMEOUT + 30 * min(self.best_seconds, 10.0)
-        outcome = self.measurer.measure(request, timeout)
+        """Count a trial that ended, and record what is right."""
         self.trials += 1
         if isinstance(outcome, Failure):
             self.failures[outcome.kind] += 1
@@ -227,10 +278,11 @@ class Search:
         seconds = list(outcome.seconds)
         if self._baseline is None:
             self._baseline = Baseline(candidate, median(seconds))
-        stored = self._stored.get(layout.formulation)
+        formulation = candidate.layout.formulation
+        stored = self._stored.get(formulation)
         if stored is None:
-            stored = database.commit_workload(kernel.new_schedule(layout).mod)
-            self._stored[layout.formulation] = stored
+            stored = database.commit_workload(kernel.new_schedule(candidate.layout).mod)
+            self._stored[formulation] = stored
         database.commit_tuning_record(
             ms.database.TuningRecord(
                 sch.trace, stored, seconds, target_of(self.log.device), _arguments(sch)
