@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tvm_conv3dt.compiler.definition import AnyLayout
-from tvm_conv3dt.compiler.target import cpu_name
+from tvm_conv3dt.compiler.target import cpu_name, require_runnable
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import TuningError, describe
 from tvm_conv3dt.worker_process import WorkerLostError, WorkerProcess, WorkerTimeoutError
@@ -119,6 +119,16 @@ class AnyMeasurer(ABC):
         """
         for index, (request, timeout) in enumerate(requests):
             yield index, self.measure(request, timeout)
+
+    def require_runnable(self, device: Device) -> None:
+        """Refuse a device whose code cannot run where candidates are measured: on this machine.
+
+        Raises
+        ------
+        PlatformError, DeviceError
+            As `target.require_runnable`.
+        """
+        require_runnable(device)
 
     def about(self) -> dict[str, Any]:
         """Return what a run's record says of where its candidates ran, beside their threads."""
