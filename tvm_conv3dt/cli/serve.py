@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib.metadata import PackageNotFoundError, version
 
 import click
@@ -57,6 +58,8 @@ def command(tracker: tuple[str, int], key: str, host: str, port: int, address: s
     runner.need_tvm("serve")
     # A board runs code and compiles none: the compiler's 260 MB are left where they are. Read when tvm is imported.
     os.environ.setdefault("TVM_USE_RUNTIME_LIB", "1")
+    # tvm-ffi imports PyTorch where it is installed: a few hundred MB of a small memory.
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
     from tvm_conv3dt.compiler.fleet.server import serve
 
     output.remark(f"serving as {key} for {tracker[0]}:{tracker[1]}, with TVM {_tvm()}")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tvm_conv3dt.compiler.fleet.lane import HAVING_A_BOARD, Lane
+from tvm_conv3dt.compiler.fleet.lane import HAVING_A_BOARD, Lane, State
 from tvm_conv3dt.compiler.fleet.roster import Roster
 from tvm_conv3dt.compiler.fleet.tracker import Address, Grant, NoTrackerError, Summary, Tracker
 from tvm_conv3dt.errors import FleetError, describe
@@ -14,7 +14,7 @@ from tvm_conv3dt.errors import FleetError, describe
 __all__ = ["FleetSettings", "Recruiter"]
 
 _POLL_SECONDS = 2.0
-_FIRST_TELLING_SECONDS = 5.0  # processes start meanwhile
+_FIRST_TELLING_SECONDS = 3.0
 _TELL_SECONDS = 30.0
 
 
@@ -89,7 +89,9 @@ class Recruiter:
         if now >= self._next_poll:
             self._next_poll = now + _POLL_SECONDS
             self._poll()
-        if any(lane.state in HAVING_A_BOARD for lane in lanes):
+        states = {lane.state for lane in lanes}
+        # While its process starts, a lane waits for nobody else; but without a tracker it does so in vain.
+        if states & {*HAVING_A_BOARD} or (State.STARTING in states and not self._trouble):
             self._waiting_since = None
         else:
             self._wait(now)

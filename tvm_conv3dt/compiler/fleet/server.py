@@ -7,7 +7,9 @@ ended with an error: after a candidate that crashed. This one begins anew then, 
 from __future__ import annotations
 
 import logging
+import os
 import signal
+from pathlib import Path
 
 import tvm
 import tvm_ffi
@@ -50,6 +52,7 @@ def serve(
     about = this_board(tvm.__version__).to_json()
     tvm_ffi.register_global_func(ABOUT, lambda: about, override=True)
     tvm_ffi.register_global_func(USE_THREADS, _use_threads, override=True)
+    folder = Path.cwd()
     log = logging.getLogger("RPCServer")
     while True:
         state = PopenRPCServerState(
@@ -57,6 +60,7 @@ def serve(
         )
         state.thread.join()
         state.sock.close()
+        os.chdir(folder)  # it was in the session's, which is gone
         log.warning("a session's process ended with an error: beginning anew")
 
 

@@ -12,6 +12,9 @@ from functools import lru_cache
 from multiprocessing.connection import Connection
 from typing import Any
 
+# tvm-ffi imports PyTorch where it is installed, which takes longer than all the rest, and each session starts a process.
+sys.modules["torch"] = None  # type: ignore[assignment]
+
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.fleet.messages import Built, Join, Joined, Lost, Unfit
 from tvm_conv3dt.compiler.fleet.session import Library, Session, UnfitBoardError, build
