@@ -48,6 +48,8 @@ def places(tmp_path, monkeypatch):
     made = Places(tmp_path)
     monkeypatch.setattr(cudart, "ctypes", SimpleNamespace(CDLL=made.load))
     monkeypatch.setattr(cudart, "_TOOLKITS", tmp_path / "local")
+    # Other tests may have loaded a true one into this process.
+    monkeypatch.setattr(cudart, "_path_of", lambda name: name)
     spec = ModuleSpec("nvidia", None, is_package=True)
     spec.submodule_search_locations = [str(tmp_path / "site" / "nvidia")]
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)

@@ -175,9 +175,11 @@ PLACES = [
     for place in places(CUDA.to_dict())
     if not ("workload" in place and place[-1] in OPTIONAL) and 1 not in place
 ]
+# Came later than its schema: see test_manifest_schema.py.
+REQUIRED = [place for place in PLACES if place != ("wrapper",)]
 
 
-@pytest.mark.parametrize("place", PLACES, ids=lambda place: ".".join(map(str, place)))
+@pytest.mark.parametrize("place", REQUIRED, ids=lambda place: ".".join(map(str, place)))
 def test_missing_field_is_refused(damaged, place):
     with pytest.raises(FileFormatError, match=rf"manifest\.json.*{place[-1]}"):
         damaged(lambda values: holder(values, place).pop(place[-1]), CUDA)
@@ -214,11 +216,35 @@ def test_unknown_field_is_refused(damaged, place):
         damaged(lambda values: holder(values, (*place, "")).update(later=1), CUDA)
 
 
-@pytest.mark.parametrize("schema", [0, 1, 2, 4, 99])
-def test_other_schema_is_refused(damaged, schema):
-    rule = f"its schema is {schema} and this version reads 3; make the file again"
+@pytest.mark.parametrize("schema", [0, 1])
+def test_schema_that_is_not_read_any_more_is_refused(damaged, schema):
+    rule = (
+        f"its schema is {schema} and this version reads 2 or 3; "
+        r"make the file again, or use tvm_conv3dt '0\.1\.0' that wrote it$"
+    )
     with pytest.raises(FileFormatError, match=rule):
         damaged(lambda values: values.update(schema=schema))
+
+
+@pytest.mark.parametrize("schema", [4, 99])
+def test_schema_from_the_future_is_refused_with_the_version_that_reads_it(damaged, schema):
+    rule = (
+        f"its schema is {schema} and this version reads 2 or 3; "
+        r"install tvm_conv3dt '7\.1\.0' that wrote it, or a later one$"
+    )
+    with pytest.raises(FileFormatError, match=rule):
+        damaged(lambda values: values.update(schema=schema, package="7.1.0", later={}))
+
+
+def test_wrapper_goes_there_and_back(tmp_path):
+    manifest = replace(MANIFEST, wrapper=LibraryFile("conv3dt.pyz", "ab" * 32, 99))
+    manifest.write(tmp_path)
+    assert Manifest.read(tmp_path) == manifest
+    assert manifest.to_dict()["wrapper"] == {
+        "file": "conv3dt.pyz",
+        "sha256": "ab" * 32,
+        "bytes": 99,
+    }
 
 
 LEAVING = [

@@ -88,15 +88,15 @@ def write_json(path: str | os.PathLike[str], value: Mapping[str, Any]) -> None:
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: str | os.PathLike[str], schema: int) -> dict[str, Any]:
-    """Read a JSON object of the given schema.
+def read_json(path: str | os.PathLike[str], schema: int | tuple[int, ...]) -> dict[str, Any]:
+    """Read a JSON object of the given schema, or of one of several.
 
     Parameters
     ----------
     path : path-like
         The file.
-    schema : int
-        The only value of its ``schema`` field that is understood.
+    schema : int or tuple of int
+        The values of its ``schema`` field that are understood, in ascending order.
 
     Returns
     -------
@@ -187,22 +187,29 @@ def _read_text(path: str | os.PathLike[str]) -> str:
         raise _damaged(path, f"it is not UTF-8 text (byte {error.start})") from error
 
 
-def _with_schema(path: str | os.PathLike[str], value: object, schema: int) -> dict[str, Any]:
+def _with_schema(
+    path: str | os.PathLike[str], value: object, schema: int | tuple[int, ...]
+) -> dict[str, Any]:
+    read = schema if isinstance(schema, tuple) else (schema,)
     if not isinstance(value, dict):
         raise _damaged(path, f"its top level must be an object, not {type(value).__name__}")
-    found = value.get("schema")
+    found, named = value.get("schema"), " or ".join(map(str, read))
     if type(found) is not int:  # bool is an int to isinstance
-        raise _damaged(path, f"its field schema must be the integer {schema}, not {show(found)}")
-    if found != schema:
-        raise FileFormatError(
-            describe(
-                "read",
-                "file",
-                str(path),
-                f"its schema is {found} and this version reads {schema}",
-                "make the file again, or use the version of tvm_conv3dt that wrote it",
-            )
+        raise _damaged(path, f"its field schema must be the integer {named}, not {show(found)}")
+    if found not in read:
+        writer = value.get("package")
+        version = (
+            f"tvm_conv3dt {show(writer)}"
+            if isinstance(writer, str)
+            else "the version of tvm_conv3dt"
         )
+        mend = (
+            f"install {version} that wrote it, or a later one"
+            if found > read[-1]
+            else f"make the file again, or use {version} that wrote it"
+        )
+        rule = f"its schema is {found} and this version reads {named}"
+        raise FileFormatError(describe("read", "file", str(path), rule, mend))
     return value
 
 

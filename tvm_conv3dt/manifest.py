@@ -12,12 +12,10 @@ from tvm_conv3dt import files
 from tvm_conv3dt.errors import Conv3dtError, FileFormatError, describe
 from tvm_conv3dt.fields import Fields
 from tvm_conv3dt.level import Level, LibraryFile
+from tvm_conv3dt.manifest_schema import READABLE, SCHEMA, lifted
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["FILE_NAME", "SCHEMA", "CudaRuntime", "Layer", "Manifest", "Platform"]
-
-SCHEMA = 3
-"""The only schema that this version reads and writes."""
+__all__ = ["FILE_NAME", "CudaRuntime", "Layer", "Manifest", "Platform"]
 
 FILE_NAME = "manifest.json"
 """The manifest's name in the bundle's folder."""
@@ -125,6 +123,8 @@ class Manifest:
         The workloads.
     levels : tuple of Level
         The layers compiled, once for each device; the most demanding device first. At least one.
+    wrapper : LibraryFile or None
+        This package's runtime as one archive, where the bundle carries it; loading does not look at it.
     """
 
     package: str
@@ -136,6 +136,7 @@ class Manifest:
     cuda: CudaRuntime | None
     layers: tuple[Layer, ...]
     levels: tuple[Level, ...]
+    wrapper: LibraryFile | None = None
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> Manifest:
@@ -154,8 +155,8 @@ class Manifest:
         Raises
         ------
         FileFormatError
-            If it is missing, damaged, of another schema, contradicts itself, or names a file outside
-            the folder.
+            If it is missing, damaged, of a schema that is not read (`manifest_schema`), contradicts itself, or names
+            a file outside the folder.
         """
         path = Path(folder) / FILE_NAME
         if not path.is_file():
@@ -168,7 +169,7 @@ class Manifest:
                     "name the folder that tvm-conv3dt build -o made",
                 )
             )
-        return _manifest(Fields(path, files.read_json(path, SCHEMA)))
+        return _manifest(Fields(path, lifted(files.read_json(path, READABLE))))
 
     def write(self, folder: str | os.PathLike[str]) -> Path:
         """Write the manifest into `folder`, atomically, and return its path.
@@ -193,6 +194,7 @@ class Manifest:
             "platform": asdict(self.platform),
             "runtime": asdict(self.runtime),
             "cuda": None if self.cuda is None else asdict(self.cuda),
+            "wrapper": None if self.wrapper is None else asdict(self.wrapper),
             "layers": [_layer_to_dict(layer) for layer in self.layers],
             "levels": [level.to_dict() for level in self.levels],
         }
@@ -209,7 +211,7 @@ def _layer_to_dict(layer: Layer) -> dict[str, Any]:
 
 def _manifest(fields: Fields) -> Manifest:
     fields.integer("schema")
-    cuda = fields.optional_child("cuda")
+    cuda, wrapper = fields.optional_child("cuda"), fields.optional_child("wrapper")
     manifest = Manifest(
         package=fields.text("package"),
         tvm=fields.text("tvm"),
@@ -220,6 +222,7 @@ def _manifest(fields: Fields) -> Manifest:
         cuda=None if cuda is None else CudaRuntime.from_fields(cuda),
         layers=tuple(_layer(layer) for layer in fields.children("layers")),
         levels=tuple(Level.from_fields(level) for level in fields.children("levels")),
+        wrapper=None if wrapper is None else LibraryFile.from_fields(wrapper),
     )
     fields.finish()
     _require_distinct(fields, "layers[{}].name", [layer.name for layer in manifest.layers])

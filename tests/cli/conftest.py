@@ -7,6 +7,10 @@ from click.testing import CliRunner
 
 from tvm_conv3dt import device
 from tvm_conv3dt.cli import app
+from tvm_conv3dt.gpu import KernelResources
+from tvm_conv3dt.level import Kernel, Level, LibraryFile, ScheduleSummary
+from tvm_conv3dt.manifest import CudaRuntime, Layer, Manifest, Platform
+from tvm_conv3dt.spec import Workload
 
 SMALL_SET = """
 schema = 1
@@ -75,3 +79,39 @@ def build(small_set, folder, *options):
     result = CliRunner().invoke(app.group, [str(word) for word in arguments])
     assert result.exit_code == 0, result.output
     return folder
+
+
+GPU_LAYER = "n1_x2x2x2x3_k2x2x2_y4x4x4x5_s2x2x2_d1x1x1_valid_f32_ndhwc"
+RESOURCES = (
+    KernelResources("run_kernel", 256, 128, 49152, 0, 0),
+    KernelResources("pack_kernel", 64, 16, 0, 12, 16),
+)
+
+
+@pytest.fixture
+def gpu_bundle(tmp_path):
+    """The manifest of a bundle for GPUs, which is all that is looked at."""
+    workload = Workload.from_id(GPU_LAYER)
+
+    def kernel(arch):
+        file = LibraryFile(f"{arch}.so", "ab" * 32, 1234)
+        summary = ScheduleSummary("default", "gemm", None)
+        return Kernel("up", file, (8,), "float16", 0, summary, RESOURCES)
+
+    Manifest(
+        package="0.1.0",
+        tvm="0.27.0",
+        tvm_ffi="0.1.14",
+        definition=1,
+        platform=Platform("cuda", "linux", device.architecture()),
+        runtime=LibraryFile("libtvm_runtime.so", "cd" * 32, 5678),
+        cuda=CudaRuntime(
+            LibraryFile("libtvm_runtime_cuda.so", "ef" * 32, 9012), "libcudart.so.13", "13.0"
+        ),
+        layers=(Layer("up", workload, "run", "pack"),),
+        levels=tuple(
+            Level(f"cuda-{arch}", "generic", (), (kernel(arch),), gpu_arch=arch)
+            for arch in ("sm_90", "sm_87")
+        ),
+    ).write(tmp_path)
+    return tmp_path

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tvm_conv3dt.cli import bench
+from tvm_conv3dt.cli import bench, contestants
 from tvm_conv3dt.measure import contest, peers
 from tvm_conv3dt.measure.peers import Peer
 
@@ -22,7 +22,7 @@ OURS = ["tvm_conv3dt", "tvm_conv3dt"]
 def quick(monkeypatch):
     """A machine whose ceilings need no measuring, and peers that are not frameworks."""
     monkeypatch.setenv("PYTHONPATH", str(FAKES), prepend=":")
-    monkeypatch.setattr(bench, "_MACHINE", Peer("fake_peer", arguments=("machine",)))
+    monkeypatch.setattr(contestants, "MACHINE", Peer("fake_peer", arguments=("machine",)))
     monkeypatch.setattr(contest, "_CEILING_SECONDS", 0.001)
     for name in ("right", "crash", "wrong"):
         monkeypatch.setitem(peers.PEERS, name, Peer("fake_peer", arguments=(name,)))

@@ -55,11 +55,8 @@ def test_measure_adds_ceilings(monkeypatch, peak):
     from tvm_conv3dt.cli import machine_peer
     from tvm_conv3dt.measure import ceiling
 
-    class Found:
-        gflops = 123.46
-        copy_gbs = 7.89
-
-    monkeypatch.setattr(ceiling, "measure", lambda threads: Found())
+    found = ceiling.Ceilings(gflops=123.46, copy_gbs=7.89, write_gbs=1.0, threads=1)
+    monkeypatch.setattr(ceiling, "measure", lambda threads: found)
     monkeypatch.setattr(machine_peer, "peak_gflops", lambda threads: peak)
     facts = json.loads(invoke("--measure", "--json").stdout)
     assert (facts["sgemm_gflops"], facts["copy_gbs"]) == (123.5, 7.9)

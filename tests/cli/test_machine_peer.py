@@ -2,7 +2,7 @@
 
 import pytest
 
-from tvm_conv3dt.cli import bench, machine_peer
+from tvm_conv3dt.cli import contestants, machine_peer
 from tvm_conv3dt.errors import CompileError
 from tvm_conv3dt.measure import ceiling, contest
 from tvm_conv3dt.measure.ceiling import FMA
@@ -34,7 +34,7 @@ def test_peak_is_what_the_kernel_reaches(monkeypatch):
 
 
 def test_forced_blas_kernels_lower_no_ceiling():
-    for machine in (bench._MACHINE, contest.MACHINE):
+    for machine in (contestants.MACHINE, contest.MACHINE):
         assert {"OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"} <= set(machine.dropped)
 
 

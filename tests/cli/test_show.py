@@ -9,10 +9,6 @@ from tvm_conv3dt import cuda_driver, device, workload_set
 from tvm_conv3dt.cli import app
 from tvm_conv3dt.cuda_driver import CudaDriver, CudaGpu
 from tvm_conv3dt.errors import PlatformError
-from tvm_conv3dt.gpu import KernelResources
-from tvm_conv3dt.level import Kernel, Level, LibraryFile, ScheduleSummary
-from tvm_conv3dt.manifest import CudaRuntime, Layer, Manifest, Platform
-from tvm_conv3dt.spec import Workload
 
 ID = "n1_x2x2x2x3_k2x2x2_y4x4x4x5_s2x2x2_d1x1x1_valid_f32_ndhwc"
 
@@ -161,41 +157,6 @@ def test_record_of_another_schema_is_refused(tmp_path):
     assert "its schema is 99" in invoke(path).stderr
 
 
-RESOURCES = (
-    KernelResources("run_kernel", 256, 128, 49152, 0, 0),
-    KernelResources("pack_kernel", 64, 16, 0, 12, 16),
-)
-
-
-@pytest.fixture
-def gpu_bundle(tmp_path):
-    """The manifest of a bundle for GPUs, which is all that is looked at."""
-    workload = Workload.from_id(ID)
-
-    def kernel(arch):
-        file = LibraryFile(f"{arch}.so", "ab" * 32, 1234)
-        summary = ScheduleSummary("default", "gemm", None)
-        return Kernel("up", file, (8,), "float16", 0, summary, RESOURCES)
-
-    Manifest(
-        package="0.1.0",
-        tvm="0.27.0",
-        tvm_ffi="0.1.14",
-        definition=1,
-        platform=Platform("cuda", "linux", device.architecture()),
-        runtime=LibraryFile("libtvm_runtime.so", "cd" * 32, 5678),
-        cuda=CudaRuntime(
-            LibraryFile("libtvm_runtime_cuda.so", "ef" * 32, 9012), "libcudart.so.13", "13.0"
-        ),
-        layers=(Layer("up", workload, "run", "pack"),),
-        levels=tuple(
-            Level(f"cuda-{arch}", "generic", (), (kernel(arch),), gpu_arch=arch)
-            for arch in ("sm_90", "sm_87")
-        ),
-    ).write(tmp_path)
-    return tmp_path
-
-
 @pytest.fixture
 def gpu(monkeypatch):
     """A function that makes this a machine with a GPU of that compute capability."""
@@ -229,13 +190,15 @@ def test_bundle_for_gpus_shows_what_a_level_lacks(gpu_bundle, gpu):
 def test_bundle_for_gpus_shows_what_its_functions_take(gpu_bundle, gpu):
     gpu(9, 0)
     shown = words(gpu_bundle)
-    heading = shown.index("layer level function threads registers shared KiB spill bytes".split())
+    heading = shown.index(
+        "layer level function threads registers shared KiB spill bytes stack bytes".split()
+    )
     assert shown[heading + 1 :] == [
         ["up", level, *function]
         for level in ("cuda-sm_90", "cuda-sm_87")
         for function in (
-            ["run_kernel", "256", "128", "48.0", "0"],
-            ["pack_kernel", "64", "16", "0.0", "12"],
+            ["run_kernel", "256", "128", "48.0", "0", "0"],
+            ["pack_kernel", "64", "16", "0.0", "12", "16"],
         )
     ]
 

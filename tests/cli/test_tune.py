@@ -26,7 +26,7 @@ def promotion(folder):
         default_median_ms=3.0,
         gflops=70.0,
         threads=2,
-        cpu="a CPU",
+        processor="a CPU",
     )
     schedule = Schedule(
         workload=NAMED.workload,

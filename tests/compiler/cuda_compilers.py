@@ -12,6 +12,7 @@ from tvm_conv3dt.compiler.cuda_toolchain import compile_source
 from tvm_conv3dt.errors import CompilerMissingError
 
 PTX, MACHINE_CODE = 1, 2
+_USAGE_LEVEL = 5  # of registers, ptxas' own
 
 REVERSE = """
 extern "C" __global__ void __launch_bounds__(128) reverse(const float* x, float* y) {
@@ -28,14 +29,14 @@ def with_nvcc() -> Callable[[str, str], CudaBinary]:
     reason = nvcc.why_unusable(command) if command else "there is none"
     if reason:
         pytest.skip(f"nvcc: {reason}")
-    return functools.partial(nvcc.compile_source, nvcc=command)
+    return functools.partial(nvcc.compile_source, usage_level=_USAGE_LEVEL, nvcc=command)
 
 
 def with_nvrtc() -> Callable[[str, str], CudaBinary]:
     reason = nvrtc.why_unusable()
     if reason:
         pytest.skip(f"NVRTC: {reason}")
-    return nvrtc.compile_source
+    return functools.partial(nvrtc.compile_source, usage_level=_USAGE_LEVEL)
 
 
 def any_compiler() -> None:

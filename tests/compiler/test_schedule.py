@@ -14,7 +14,13 @@ from tvm_conv3dt.errors import FileFormatError, SignatureError
 from tvm_conv3dt.spec import Workload
 
 MEASURED = Measurement(
-    median_ms=1.5, q1_ms=1.25, q3_ms=2.0, default_median_ms=None, gflops=7.5, threads=2, cpu="a CPU"
+    median_ms=1.5,
+    q1_ms=1.25,
+    q3_ms=2.0,
+    default_median_ms=None,
+    gflops=7.5,
+    threads=2,
+    processor="a CPU",
 )
 
 

@@ -74,8 +74,8 @@ def test_unknown_device_is_refused():
         target.resolve("abacus")
 
 
-def test_cpu_has_a_name():
-    assert target.cpu_name()
+def test_cpu_has_a_name(host):
+    assert target.processor_name(host)
 
 
 @pytest.mark.parametrize(
@@ -94,3 +94,50 @@ def test_name_of_a_cpu_with_less_than_this_one_has_is_not_believed(features, nam
 def test_host_that_is_misnamed_is_a_level(monkeypatch):
     monkeypatch.setattr(target, "_microarchitecture", lambda: None)
     assert target.resolve("host").name in catalogue.names()
+
+
+def gpu(monkeypatch, *capability):
+    found = CudaDriver((13, 0), (CudaGpu("NVIDIA GPU", capability), CudaGpu("another", (12, 0))))
+    monkeypatch.setattr(target.cuda_driver, "find", lambda: found)
+
+
+@pytest.mark.parametrize(
+    ("capability", "name"),
+    [
+        ((7, 5), "cuda-sm75"),
+        ((8, 7), "cuda-sm87"),
+        ((8, 8), "cuda-sm87"),
+        ((9, 0), "cuda-sm90"),
+        ((10, 3), "cuda-sm100"),
+        ((12, 1), "cuda-sm120"),
+    ],
+)
+def test_cuda_is_the_first_gpu_or_the_nearest_one_below(capability, name, monkeypatch):
+    gpu(monkeypatch, *capability)
+    found = target.resolve("cuda")
+    assert found == catalogue.get(name)
+    assert target.processor_name(found) == "NVIDIA GPU"
+    target.require_runnable(found)
+
+
+def test_gpu_older_than_the_catalogue_is_refused(monkeypatch):
+    gpu(monkeypatch, 7, 0)
+    with pytest.raises(DeviceError, match="the first GPU, NVIDIA GPU, is sm_70, older than all"):
+        target.resolve("cuda")
+
+
+def test_code_for_a_later_gpu_is_refused(monkeypatch):
+    gpu(monkeypatch, 8, 6)
+    with pytest.raises(DeviceError, match="is sm_86; take the device cuda"):
+        target.require_runnable(catalogue.get("cuda-sm90"))
+
+
+def test_no_gpu_is_an_error_with_the_devices_name(monkeypatch):
+    def refuse():
+        raise PlatformError("failed to find GPU: there is no driver")
+
+    monkeypatch.setattr(target.cuda_driver, "find", refuse)
+    with pytest.raises(PlatformError, match=r"device with cuda: it is a GPU: .*no dr"):
+        target.resolve("cuda")
+    with pytest.raises(PlatformError, match="failed to measure for device with cuda-sm90: "):
+        target.require_runnable(catalogue.get("cuda-sm90"))

@@ -28,7 +28,7 @@ def short(monkeypatch):
     """Timing as short as can be: what is measured does not matter here."""
     monkeypatch.setattr(promote, "_ROUND_SECONDS", 0.001)
     monkeypatch.setattr(promote, "_ROUNDS", 2)
-    monkeypatch.setattr(measurer, "cpu_name", lambda: "a CPU")
+    monkeypatch.setattr(measurer, "processor_name", lambda device: "a CPU")
     monkeypatch.setattr(evolution, "_TIMING_SECONDS", 0.001)
 
 

@@ -16,6 +16,7 @@ import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,9 @@ class Function:
     of: Emulated
     name: str
 
-    def __call__(self, *arrays: np.ndarray, order: str = "forward") -> None:
+    def __call__(
+        self, *arrays: np.ndarray, order: str = "forward", last: int | None = None
+    ) -> None:
         """Launch the function's kernels on the memory of `arrays`.
 
         Parameters
@@ -132,6 +135,8 @@ class Function:
             As the function's parameters; bfloat16 also as uint16.
         order : str
             ``"forward"`` or ``"reverse"``: where the results differ, a barrier is missing.
+        last : int, optional
+            How many blocks of each launch to execute, from its end; all by default.
 
         Raises
         ------
@@ -151,21 +156,25 @@ class Function:
                 memory[each[0]][each[1]].ctypes.data if isinstance(each, tuple) else each
                 for each in launch.arguments
             ]
-            self._launch(launch, values, order)
+            self._launch(launch, values, order, last)
 
-    def _launch(self, launch: Launch, values: list[int | float], order: str) -> None:
+    def _launch(
+        self, launch: Launch, values: list[int | float], order: str, last: int | None
+    ) -> None:
         copies = self.of._copies
         cells = [
             ctypes.c_float(each) if isinstance(each, float) else ctypes.c_longlong(each)
             for each in values
         ]
         arguments = (ctypes.c_void_p * len(cells))(*(ctypes.addressof(cell) for cell in cells))
+        start = 0 if last is None else max(0, prod(launch.grid) - last)
 
         def run(number: int) -> str | None:
             call = getattr(copies[number], f"launch_{launch.kernel}")
             call.restype = ctypes.c_char_p
+            first, step = start + number, len(copies)
             how = _Launch(
-                _Dim3(*launch.grid), _Dim3(*launch.block), number, len(copies), order == "reverse"
+                _Dim3(*launch.grid), _Dim3(*launch.block), first, step, order == "reverse"
             )
             error = call(ctypes.byref(how), arguments)
             return error.decode() if error else None

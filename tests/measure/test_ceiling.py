@@ -51,6 +51,23 @@ def test_limits_are_rates_by_the_medians():
     assert found == Ceilings(1.0, 2.0, 3.0, 2, 4.0, {"one": 5.0})
 
 
+def test_tensor_cores_limit_float16_only():
+    found = Ceilings(None, 1e9, 1e9, 1, fma_gflops=1.0, matrix_gflops=8.0, gpu="Tester")
+    half = WORKLOAD.recast(dtype="float16")
+    assert [found.peak_of(each) for each in (WORKLOAD, half)] == [1.0, 8.0]
+    assert found.compute_seconds(half) == WORKLOAD.flops / 8e9
+    assert found.compute_limits == {"multiply-adds": 1.0, "tensor cores": 8.0}
+    one = Ceilings(None, 1e9, 1e9, 1, matrix_gflops=8.0)
+    assert one.peak_of(half) == 8.0
+
+
+def test_limits_of_a_gpu_have_no_product():
+    second = Timing(1.0, 1.0, 1.0, 1.0, 9)
+    names = ("copy", "write", "matrix")
+    found = Ceilings.of(dict.fromkeys(names, second), dict.fromkeys(names, 10**9), 2)
+    assert found == Ceilings(None, 1.0, 1.0, 2, matrix_gflops=1.0)
+
+
 def test_limits_survive_json():
     found = ceilings(fma_gflops=2.0, move_gbs={WORKLOAD.id: 3.0})
     assert Ceilings(**json.loads(json.dumps(asdict(found)))) == found

@@ -136,3 +136,44 @@ def test_picture_is_a_png(tmp_path, draw, rows, peak):
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(FileWriteError, match="failed to write picture"):
         draw(tmp_path / "none" / "picture.png", rows, CEILINGS, PEERS)
+
+
+ON_A_GPU = replace(
+    FIRST,
+    entries=(
+        *FIRST.entries[:2],
+        entry("pytorch", 12, "contiguous"),
+        entry("pytorch", 8, "channels_last_3d"),
+        entry("pytorch-tf32", 1, "contiguous"),
+    ),
+)
+
+
+def test_no_speedup_is_over_a_peer_that_computes_with_less():
+    assert ON_A_GPU.best_peer().implementation == "pytorch"
+    assert ON_A_GPU.best_peer(less_exact=True).implementation == "pytorch-tf32"
+    assert (ON_A_GPU.speedup(), ON_A_GPU.speedup(less_exact=True)) == (4.0, 0.5)
+    found = summary([ON_A_GPU], CEILINGS)
+    assert (found.speedup, found.less_exact_speedup) == (pytest.approx(4.0), pytest.approx(0.5))
+    assert summary([FIRST], CEILINGS).less_exact_speedup is None
+
+
+GPU_CEILINGS = Ceilings(None, 1000.0, 1000.0, 2, 102.4, gpu="Tester")
+
+
+def test_remarks_of_a_gpu_name_it_and_tf32_apart():
+    columns = ("pytorch", "pytorch-tf32")
+    text = "\n".join(comparison_report.remarks([ON_A_GPU], GPU_CEILINGS, columns))
+    assert "geometric mean: 4.00 with out=" in text
+    assert "round float32 to TF32, which no speed-up above counts: 0.50 with out=" in text
+    assert "ceilings, Tester: multiply-adds 102 GFLOP/s, large copy" in text
+    assert "was not measured" not in text
+    first = comparison_report.markdown([ON_A_GPU], GPU_CEILINGS, columns).splitlines()[2]
+    assert "| 8.00 cl | 1.00 | 4.00 |" in first
+
+
+def test_remarks_say_that_a_gpus_figures_are_nominal():
+    nominal = replace(GPU_CEILINGS, nominal=True)
+    text = "\n".join(comparison_report.remarks([ON_A_GPU], nominal, ("pytorch",)))
+    assert "is what its highest clock and its units give, and was not measured" in text
+    assert "matrix product" not in text

@@ -100,3 +100,16 @@ def test_turn_has_a_sample_however_long_it_takes(clock):
 def test_turn_calls_a_fast_callable_often_for_one_sample(clock):
     assert turn(clock.taking("a", 2.0**-12), seconds=0) == [2.0**-12]
     assert len(clock.calls) == 2 + 5
+
+
+def test_turn_waits_for_queued_calls_once_a_sample(clock):
+    queued = []
+
+    def wait():
+        clock.now += 2.0**-12 * len(queued)
+        queued.clear()
+
+    assert turn(lambda: queued.append(1), 0, wait) == [2.0**-12]
+    waits = []
+    turn(lambda: None, 0, lambda: (waits.append(1), wait()))
+    assert len(waits) == 3  # to warm up, to know how long it takes, and for the sample

@@ -69,16 +69,56 @@ def test_damaged_manifest_is_refused(broken_folder, content):
         runtime.load(broken_folder)
 
 
-def test_manifest_of_an_earlier_schema_is_refused(broken_folder):
-    edit(broken_folder, lambda manifest: manifest.update(schema=2))
-    with pytest.raises(errors.FileFormatError, match="its schema is 2 and this version reads 3"):
+def test_manifest_of_the_first_schema_is_refused(broken_folder):
+    edit(broken_folder, lambda manifest: manifest.update(schema=1))
+    with pytest.raises(errors.FileFormatError, match="its schema is 1 and this version reads 2 or"):
         runtime.load(broken_folder)
+
+
+def as_schema_2(manifest):
+    """What the version before CUDA wrote."""
+    manifest["schema"] = 2
+    del manifest["cuda"], manifest["wrapper"]
+    for level in manifest["levels"]:
+        del level["gpu_arch"]
+        for kernel in level["kernels"]:
+            del kernel["packed_dtype"], kernel["resources"]
+
+
+def test_bundle_of_the_schema_before_loads_and_runs(bundle, broken_folder):
+    edit(broken_folder, as_schema_2)
+    earlier = runtime.load(broken_folder)
+    assert earlier.manifest == bundle.manifest
+    workload = earlier.workloads["test/plain"]
+    x, filters, _ = integer_data(workload, seed=0)
+    result = earlier.operator("test/plain", filters)(x)
+    assert np.array_equal(result, reference(workload, x, filters))
 
 
 def test_manifest_from_the_future_is_refused(broken_folder):
-    edit(broken_folder, lambda manifest: manifest.update(schema=4))
-    with pytest.raises(errors.FileFormatError, match="its schema is 4 and this version reads 3"):
+    edit(broken_folder, lambda manifest: manifest.update(schema=4, package="9.9.0"))
+    with pytest.raises(
+        errors.FileFormatError,
+        match=r"its schema is 4 and this version reads 2 or 3; install tvm_conv3dt '9\.9\.0'",
+    ):
         runtime.load(broken_folder)
+
+
+@pytest.mark.parametrize("package", ["0.0.1", "9.9.0"])
+def test_version_of_the_package_that_built_a_bundle_does_not_matter(broken_folder, package):
+    edit(broken_folder, lambda manifest: manifest.update(package=package))
+    assert runtime.load(broken_folder).manifest.package == package
+
+
+@pytest.mark.parametrize(
+    "installed", ["0.1.14", "0.1.14.post1", "0.1.15", "0.1.15.post2", "0.1.99"]
+)
+def test_tvm_ffi_of_the_same_series_that_is_not_older_is_taken(
+    broken_folder, monkeypatch, installed
+):
+    edit(broken_folder, lambda manifest: manifest.update(tvm_ffi="0.1.14.post1"))
+    monkeypatch.setattr("tvm_ffi.__version__", installed)
+    assert runtime.load(broken_folder).manifest.tvm_ffi == "0.1.14.post1"
 
 
 @pytest.mark.parametrize(("field", "value"), [("os", "windows"), ("arch", "riscv64")])

@@ -63,6 +63,19 @@ def test_bundle_runs_where_tvm_cannot_be_imported(bundle_folder):
     assert run(bundle_folder, program) == "[]"
 
 
+def test_bundle_in_the_working_directory_loads(bundle_folder):
+    # The system's loader looks elsewhere for a name without a folder.
+    program = """
+        import os
+        sys.meta_path.insert(0, NoTvm())
+        os.chdir(BUNDLE)
+        check(".")
+        check("")
+        print("right")
+    """
+    assert run(bundle_folder, program) == "right"
+
+
 def test_tvm_may_be_imported_after_loading(bundle_folder):
     program = """
         check()

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from tvm_conv3dt import paths, runtime
-from tvm_conv3dt.cli import bundles, options, output, progress
+from tvm_conv3dt import runtime
+from tvm_conv3dt.cli import bundles, contestants, options, output, progress
 from tvm_conv3dt.errors import VerificationError, describe
 from tvm_conv3dt.files import write_atomic, write_json
 from tvm_conv3dt.measure import comparison_picture, comparison_report, peers
 from tvm_conv3dt.measure.ceiling import Ceilings
 from tvm_conv3dt.measure.comparison import OURS, Comparison
-from tvm_conv3dt.measure.contest import BLAS_VARIABLES, Contest
+from tvm_conv3dt.measure.contest import Contest
 from tvm_conv3dt.measure.peers import Peer
 from tvm_conv3dt.runtime.library import check_content
-
-_STOCK = "tvm"  # the peer that must be tuned
-_MACHINE = Peer("tvm_conv3dt.cli.machine_peer", dropped=BLAS_VARIABLES)
 
 
 class Peers(click.ParamType[tuple[str, ...]]):
@@ -93,7 +89,9 @@ def command(
     Every implementation has a process of its own, the same threads and the same data, and is timed only after its
     result was checked; they take turns, and all others sleep meanwhile. The column out= is for op(x, out=y),
     whose output's memory is reused, and fresh for op(x). The peer tvm is TVM's own operator, tuned in TVM's own
-    space; its results are kept in the cache (TVM_CONV3DT_CACHE).
+    space; its results are kept in the cache (TVM_CONV3DT_CACHE). Of a bundle for GPUs all is on the first one, and
+    PyTorch, which calls cuDNN there, is the peer: in both memory formats, and of float32 with and without TF32, each
+    in a column of its own.
 
     \b
     Example:
@@ -107,18 +105,16 @@ def command(
     # The level by its name, so that both processes run the same one.
     place = (str(folder.resolve()), bundle.level.device)
     ours = Peer("tvm_conv3dt.cli.bundle_peer", arguments=place)
-    chosen = {name: peers.PEERS[name] for name in against}
-    if _STOCK in chosen:
-        arguments = (str(paths.user_cache() / "stock-tvm"), str(stock_trials))
-        chosen[_STOCK] = replace(chosen[_STOCK], arguments=arguments)
+    kind = bundle.manifest.platform.kind
+    others = contestants.beside(kind, against, [layer.workload for layer in layers], stock_trials)
     found = []
     with (
         progress.steps("timing", total=len(layers)) as steps,
         Contest(
             ours,
-            chosen,
+            others.peers,
             runtime.get_num_threads(),
-            _MACHINE,
+            others.machine,
             lambda name, text: steps.remark(f"{name}: {text}"),
         ) as contest,
     ):
@@ -126,22 +122,24 @@ def command(
             steps.begin(f"timing {layer.name}")
             workspace = bundle.kernel(layer.name).workspace_bytes
             found.append(contest.layer(layer.name, layer.workload, workspace, seconds))
-        ceilings, versions = contest.ceilings(), contest.versions
+        ceilings, versions = others.complete(contest.ceilings()), contest.versions
+    columns = tuple(others.peers)
     figures = {
         "bundle": folder.name,
         "level": bundle.level.device,
         **comparison_report.to_dict(found, ceilings, versions),
     }
-    title = f"{folder.name}, level {bundle.level.device}, {ceilings.threads} threads"
+    machine = ceilings.gpu or f"{ceilings.threads} threads"
+    title = f"{folder.name}, level {bundle.level.device}, {machine}"
     if results is not None:
         write_json(results / "bench.json", figures)
-        _write(results, found, ceilings, against, title)
+        _write(results, found, ceilings, columns, title)
     if as_json:
         output.write_json(figures)
     else:
         output.write_line(title)
-        output.stdout().print(comparison_report.table(found, ceilings, against))
-        for line in comparison_report.remarks(found, ceilings, against):
+        output.stdout().print(comparison_report.table(found, ceilings, columns))
+        for line in comparison_report.remarks(found, ceilings, columns):
             output.write_line(line)
     _raise_if_failed(found)
 

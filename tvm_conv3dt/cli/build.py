@@ -31,6 +31,12 @@ from tvm_conv3dt.paths import schedule_folders
     is_flag=True,
     help="Where there is no schedule, compile the design space's default point.",
 )
+@click.option(
+    "--with-wrapper",
+    is_flag=True,
+    help="Put this package's runtime into the bundle as conv3dt.pyz: a machine with NumPy and apache-tvm-ffi then "
+    "needs nothing else.",
+)
 @options.as_json
 def command(
     device_names: tuple[str, ...],
@@ -40,6 +46,7 @@ def command(
     folder: Path,
     schedules: Path,
     allow_untuned: bool,
+    with_wrapper: bool,
     as_json: bool,
 ) -> None:
     """Build a bundle: a folder with a manifest and one shared library per workload and device.
@@ -61,6 +68,7 @@ def command(
             folder,
             schedules=schedule_folders(schedules),
             allow_untuned=allow_untuned,
+            with_wrapper=with_wrapper,
             on_progress=steps.begin,
         )
     if as_json:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 from tvm_conv3dt import __version__, runtime
 from tvm_conv3dt.cli.bundles import runner
@@ -27,17 +27,13 @@ def start(threads: int, folder: str, level: str) -> Started:
 
         def reused() -> Any:
             operator(x, out=out)
-            operator.synchronize()
             return out
 
-        def fresh() -> Any:
-            y = operator(x)
-            operator.synchronize()
-            return y
+        def variant(output: Literal["fresh", "reused"], run: Callable[[], Any]) -> Variant:
+            return Variant(
+                workload.data_format, output, run, operator.download, operator.synchronize
+            )
 
-        return [
-            Variant(workload.data_format, "reused", reused, operator.download),
-            Variant(workload.data_format, "fresh", fresh, operator.download),
-        ]
+        return [variant("reused", reused), variant("fresh", lambda: operator(x))]
 
     return Started(__version__, prepare)

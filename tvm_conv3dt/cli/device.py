@@ -144,7 +144,7 @@ def _ceilings() -> dict[str, object]:
     found, peak = ceiling.measure(count), machine_peer.peak_gflops(count)
     return {
         "fma_gflops": None if peak is None else round(peak, 1),
-        "sgemm_gflops": round(found.gflops, 1),
+        "sgemm_gflops": round(found.compute_limits["matrix product"], 1),
         "copy_gbs": round(found.copy_gbs, 1),
     }
 

@@ -26,7 +26,8 @@ device = click.option(
     default="host",
     show_default=True,
     metavar="NAME",
-    help="Device to compile for: `tvm-conv3dt device --list` names them.",
+    help="Device to compile for: host, cuda (the first GPU of this machine), or one that "
+    "`tvm-conv3dt device --list` names.",
 )
 devices = click.option(
     "--device",
@@ -36,7 +37,8 @@ devices = click.option(
     show_default=True,
     metavar="NAME",
     help="Device to compile for; repeated, each becomes a level, of which loading takes the most "
-    "demanding one that runs. `tvm-conv3dt device --list` names them.",
+    "demanding one that runs. host, cuda (the first GPU of this machine), or one that "
+    "`tvm-conv3dt device --list` names.",
 )
 level = click.option(
     "--level",
@@ -118,12 +120,14 @@ class WorkloadsCommand(click.Command):
 
 
 def resolve_device(name: str) -> Device:
-    """Return the device of that name; `host` by what the compiler calls this machine.
+    """Return the device of that name; `host` by what the compiler calls this machine, `cuda` by its first GPU.
 
     Raises
     ------
     DeviceError
         If the catalogue has no such device.
+    PlatformError
+        If there is no GPU and the name is `cuda`.
     CompilerMissingError
         If the compiler is not installed.
     """

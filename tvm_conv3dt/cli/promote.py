@@ -57,7 +57,10 @@ def command(
     named = workload_set.resolve_all(workload_names, data_format, dtype)
     device = options.resolve_device(device_name)
     from tvm_conv3dt.compiler.promote import promote
+    from tvm_conv3dt.compiler.target import require_runnable
 
+    if fleet is None:
+        require_runnable(device)
     promotions = []
     with progress.steps("promoting", total=len(named)) as steps:
         for each in named:

@@ -82,11 +82,14 @@ def bundle_table(manifest: Manifest) -> None:
 
 def resources_table(manifest: Manifest) -> None:
     """Write a table of what a bundle's functions take of a GPU to stdout."""
+    ids = {layer.name: layer.id for layer in manifest.layers}
     rows = [
         (
             kernel.layer,
             level.device,
-            each.name,
+            each.name.removeprefix(
+                f"{ids[kernel.layer]}_"
+            ),  # the id fills the screen, and is above
             each.threads,
             each.registers,
             f"{each.shared_bytes / 1024:.1f}",

@@ -1,6 +1,6 @@
-"""Activations, as expressions of one element that LLVM can compute a vector at a time.
+"""Activations, as expressions of one element; for CPUs, such as LLVM can compute a vector at a time.
 
-The exponential function of the C library works on one number at a time, and would take longer than the
+On GPUs each thread computes one number, by CUDA's library. On CPUs the exponential function of the C library works on one number at a time, and would take longer than the
 convolution in front of it. The one here is a polynomial after the usual reduction: ``exp(x) = 2**k * exp(r)``
 with ``k = round(x / ln 2)`` and ``|r| <= ln 2 / 2``; its Taylor series, to the seventh power in float32 and to the
 thirteenth in float64, is exact to the dtype's rounding there.
@@ -69,11 +69,23 @@ _FORMATS = {
 }
 
 
-def activation_of(workload: Workload) -> Callable[[Any], Any]:
-    """Return the activation of a workload as a function of an expression of its sums' dtype."""
+def activation_of(workload: Workload, math_library: bool = False) -> Callable[[Any], Any]:
+    """Return the activation of a workload as a function of an expression of its sums' dtype.
+
+    Parameters
+    ----------
+    workload : Workload
+    math_library : bool
+        Whether to call functions that have C's names, and not to write out what they compute.
+    """
     dtype = workload.sum_dtype
     alpha = tirx.const(workload.alpha or 0.0, dtype)
-    zero, one, two = (tirx.const(number, dtype) for number in (0, 1, 2))
+    zero, one = (tirx.const(number, dtype) for number in (0, 1))
+
+    def function(name: str, written_out: Callable[[Any, str], Any]) -> Callable[[Any], Any]:
+        if not math_library:
+            return lambda x: written_out(x, dtype)
+        return lambda x: tirx.call_pure_extern(dtype, name if dtype == "float64" else f"{name}f", x)
 
     def relu(value: Any) -> Any:
         # Not max, which would turn NaN into zero.
@@ -83,15 +95,13 @@ def activation_of(workload: Workload) -> Callable[[Any], Any]:
         return tirx.Select(value > zero, value, value * alpha)
 
     def elu(value: Any) -> Any:
-        return tirx.Select(value > zero, value, alpha * expm1(value, dtype))
+        return tirx.Select(value > zero, value, alpha * function("expm1", expm1)(value))
 
     def sigmoid(value: Any) -> Any:
-        return one / (one + exp(-value, dtype))
+        return one / (one + function("exp", exp)(-value))
 
     def tanh(value: Any) -> Any:
-        change = expm1(-two * tirx.abs(value), dtype)
-        size = -change / (two + change)
-        return tirx.Select(value < zero, -size, size)
+        return function("tanh", _tanh)(value)
 
     functions: dict[str | None, Callable[[Any], Any]] = {
         None: lambda value: value,
@@ -136,3 +146,10 @@ def expm1(x: Any, dtype: str) -> Any:
     near_zero = near_zero * x
     small = tirx.abs(x) < tirx.const(form.small, dtype)
     return tirx.Select(small, near_zero, exp(x, dtype) - one)
+
+
+def _tanh(x: Any, dtype: str) -> Any:
+    zero, two = (tirx.const(number, dtype) for number in (0, 2))
+    change = expm1(-two * tirx.abs(x), dtype)
+    size = -change / (two + change)
+    return tirx.Select(x < zero, -size, size)

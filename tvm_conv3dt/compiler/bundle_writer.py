@@ -14,7 +14,7 @@ import tvm
 import tvm_conv3dt
 from tvm_conv3dt import cudart, paths
 from tvm_conv3dt import device as devices
-from tvm_conv3dt.compiler import definition, kernel, schedule
+from tvm_conv3dt.compiler import definition, kernel, schedule, wrapper
 from tvm_conv3dt.compiler.levels import levels_of
 from tvm_conv3dt.compiler.schedule import Schedule
 from tvm_conv3dt.compiler.target import host_of
@@ -44,6 +44,7 @@ def build_bundle(
     *,
     schedules: Iterable[Path] | None = None,
     allow_untuned: bool = False,
+    with_wrapper: bool = False,
     on_progress: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Build a bundle and put it at `output`, whole or not at all.
@@ -60,6 +61,8 @@ def build_bundle(
         Folders of schedules, nearest first; by default the working directory's and the package's.
     allow_untuned : bool
         Whether to build the default point where there is no schedule.
+    with_wrapper : bool
+        Whether to put this package's runtime into the bundle (`wrapper.write`).
     on_progress : callable, optional
         Called before each kernel is built, with the names of its workload and device.
 
@@ -93,7 +96,7 @@ def build_bundle(
         output.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
         try:
-            manifest = _fill(staging, chosen, on_progress)
+            manifest = _fill(staging, chosen, with_wrapper, on_progress)
             staging.chmod(0o755)
             _replace(staging, output)
         finally:
@@ -127,6 +130,7 @@ def _schedule(
 def _fill(
     folder: Path,
     chosen: Mapping[Device, Sequence[tuple[NamedWorkload, Schedule]]],
+    with_wrapper: bool,
     on_progress: Callable[[str], None] | None,
 ) -> Manifest:
     levels, toolkit = [], ""
@@ -153,6 +157,7 @@ def _fill(
         cuda=_copy_cuda_runtime(folder, toolkit) if first.kind == "cuda" else None,
         layers=tuple(_layer(each) for each, _ in chosen[first]),
         levels=tuple(levels),
+        wrapper=wrapper.write(folder) if with_wrapper else None,
     )
     manifest.write(folder)
     return manifest
@@ -233,6 +238,8 @@ def _holds_only_a_bundle(folder: Path) -> bool:
     known = {FILE_NAME, manifest.runtime.file, *(f"{name}.tvm" for name in _LICENCES)}
     if manifest.cuda is not None:
         known.add(manifest.cuda.library.file)
+    if manifest.wrapper is not None:
+        known.add(manifest.wrapper.file)
     known.update(kernel.library.file for level in manifest.levels for kernel in level.kernels)
     return found <= known
 

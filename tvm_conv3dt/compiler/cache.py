@@ -21,7 +21,8 @@ from tvm_conv3dt.compiler import definition, schedule
 from tvm_conv3dt.compiler.bundle_writer import build_bundle
 from tvm_conv3dt.compiler.target import resolve
 from tvm_conv3dt.errors import FileWriteError, SignatureError, describe
-from tvm_conv3dt.manifest import FILE_NAME, SCHEMA
+from tvm_conv3dt.manifest import FILE_NAME
+from tvm_conv3dt.manifest_schema import SCHEMA
 from tvm_conv3dt.spec import Workload
 from tvm_conv3dt.workload_set import NamedWorkload
 

@@ -13,8 +13,8 @@ With the positions ``(n, qd, qh, qw)`` of a phase ``r`` counted by one number ``
 
     y[n, s*qd + rd, s*qh + rh, s*qw + rw, c] = activation(sum over part of accumulator[part, ...] + bias[c])
 
-``gathered`` and ``filters`` exist a tile at a time, in shared memory. A phase that has fewer taps than others takes fewer turns of the
-loops over taps: `tvm_conv3dt.compiler.tap_loops` sees to that. Tensor cores take ``gathered[..., m, ci]``.
+``gathered`` and ``filters`` exist a tile at a time, in shared memory. A phase that has fewer taps than others takes fewer turns
+of the loops over taps: `tvm_conv3dt.compiler.tap_loops` sees to that. Tensor cores take ``gathered[..., m, ci]``.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _filters(layout: GemmLayout, operands: Operands) -> Any:
 
 def _present(layout: GemmLayout, cb: Any, v: Any, turns: tuple[Any, ...]) -> list[Any]:
     """Return the conditions under which the folded phase of a channel has a tap."""
-    if layout.dense:
+    if layout.dense or not layout.workload.reached:
         return []
     channel = block_start(cb, layout.lanes, layout.channels) + v
     present = []

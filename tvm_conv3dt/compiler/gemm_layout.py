@@ -84,6 +84,11 @@ class GemmLayout(Layout):
         return f"{kind}-{sizes}-{self.formulation}"
 
     @property
+    def math_library(self) -> bool:
+        """Whether functions are those of CUDA's library: always."""
+        return True
+
+    @property
     def turned(self) -> bool:
         """Whether rows are copied: never, each element is read where it lies."""
         return False

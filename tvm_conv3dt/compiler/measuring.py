@@ -44,7 +44,8 @@ def measurer_for(
         If nothing links for the boards.
     """
     if fleet is None:
-        with Measurer(cores.available() if threads is None else threads) as here:
+        count = cores.available() if threads is None else threads
+        with Measurer(count, device.kind) as here:
             here.require_runnable(device)
             yield here
         return

@@ -25,12 +25,15 @@ class Operands:
     workload : Workload
     stores : bool
         Whether results are stored in the output at once, and not turned on the way.
+    math_library : bool
+        Whether activations are of functions of the target's library.
     x, packed, bias : tvm.te.Tensor
         Input and bias in the workload's dtype, the former in its format; packed filters in the layout's.
     """
 
     workload: Workload
     stores: bool
+    math_library: bool
     x: Any
     packed: Any
     bias: Any
@@ -43,7 +46,8 @@ class Operands:
         x = te.placeholder(array_shape(workload.input), stored, "x")
         packed = te.placeholder(array_shape(packed_shape), layout.packed_dtype, "packed")
         bias = te.placeholder((workload.out_channels,), stored, "bias")
-        return cls(workload, not layout.turned_back, x, packed, bias)
+        how = not layout.turned_back, layout.math_library
+        return cls(workload, *how, x, packed, bias)
 
     @property
     def arguments(self) -> list[Any]:
@@ -89,5 +93,5 @@ class Operands:
         workload = self.workload
         if workload.bias:
             total = total + widen(self.bias[channel], self.bias.dtype)
-        value = activation_of(workload)(total)
+        value = activation_of(workload, self.math_library)(total)
         return narrow(value, stored_dtype(workload)) if self.stores else value

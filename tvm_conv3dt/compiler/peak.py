@@ -19,7 +19,7 @@ from tvm.script.ir_builder import tirx as builder
 
 from tvm_conv3dt.compiler.target import target_of
 from tvm_conv3dt.device import Device
-from tvm_conv3dt.errors import CompileError, describe
+from tvm_conv3dt.errors import CompileError, UnsupportedError, describe
 from tvm_conv3dt.threads import pool_arguments
 
 __all__ = ["STEPS", "SYMBOL", "accumulators", "compile_peak", "define_peak", "load", "operations"]
@@ -89,8 +89,11 @@ def compile_peak(device: Device) -> Any:
     CompileError
         If TVM does not take it.
     UnsupportedError
-        If the device's kind is not compiled for yet.
+        If the device is a GPU: `tvm_conv3dt.compiler.gpu_peak` is for those.
     """
+    if device.kind != "llvm":
+        rule = "it is of kind cuda, and this peak is a CPU's"
+        raise UnsupportedError(describe("compile", "peak of multiply-adds", device.name, rule))
     target = target_of(device)
     try:
         return tvm.compile(tvm.IRModule({SYMBOL: define_peak(device)}), target=target)

@@ -194,7 +194,7 @@ def _described(
             default_median_ms=round(median(default) * 1e3, 4) if default else None,
             gflops=round(log.workload.flops / middle / 1e9, 1),
             threads=measurer.threads,
-            cpu=measurer.cpu,
+            processor=measurer.processor(log.device),
         ),
         verification={"integers": "equal to the reference"},
         origin={

@@ -36,6 +36,11 @@ class Rows(ABC):
         """The dtype of packed filters."""
         return self.workload.sum_dtype
 
+    @property
+    def math_library(self) -> bool:
+        """Whether functions are those of the target's library: see `tvm_conv3dt.compiler.activation`."""
+        return False
+
     @cached_property
     def turned(self) -> bool:
         """Whether the input is copied with its channels last: see `tvm_conv3dt.compiler.turning`."""

@@ -46,7 +46,10 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a schedule measured when it was promoted, beside the default point in the same run."""
+    """What a schedule measured when it was promoted, beside the default point in the same run.
+
+    `processor` is the brand name of the CPU, or of the GPU; `threads` are the CPU's.
+    """
 
     median_ms: float
     q1_ms: float
@@ -54,7 +57,7 @@ class Measurement:
     default_median_ms: float | None
     gflops: float
     threads: int
-    cpu: str
+    processor: str
 
 
 @dataclass(frozen=True)
@@ -226,7 +229,7 @@ def read(path: Path, device: str) -> Schedule:
             formulation=values["formulation"],
             decisions=dict(values["decisions"]),
             trace=[values["trace"]["instructions"], values["trace"]["decisions"]],
-            measurement=None if measured is None else Measurement(**measured),
+            measurement=None if measured is None else _measurement(measured),
             verification=dict(values["verified"]),
             origin=dict(values["origin"]),
         )
@@ -239,6 +242,11 @@ def read(path: Path, device: str) -> Schedule:
         rule = f"it holds the workload {schedule.workload.id}"
         raise FileFormatError(describe("read", "schedule", str(path), rule, "rename it"))
     return schedule
+
+
+def _measurement(values: dict[str, Any]) -> Measurement:
+    # Before there were GPUs the processor was called a CPU.
+    return Measurement(**{"processor" if name == "cpu" else name: values[name] for name in values})
 
 
 def write(schedule: Schedule, folder: Path) -> Path:

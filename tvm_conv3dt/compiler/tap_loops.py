@@ -41,11 +41,21 @@ def shorten_tap_loops(function: tirx.PrimFunc) -> tirx.PrimFunc:
         axis = Axis(1, stride, kernel, stride, dilation, pad)
         phase = _phase(loop, f"r{name}")
         others = {key: value for key, value in loop.annotations.items() if key != _MARK}
-        return tirx.For(
-            loop.loop_var, loop.min, _taps(axis, phase), loop.kind, loop.body, None, others
-        )
+        body = loop.body
+        if axis.taps == 1:
+            # TVM no longer sees that of one turn, and would index arrays of registers by its number: they would be
+            # in memory.
+            body = _with(body, loop.loop_var, loop.min)
+        return tirx.For(loop.loop_var, loop.min, _taps(axis, phase), loop.kind, body, None, others)
 
     return tvm_ffi.structural_map(function, (tirx.For, shorten))
+
+
+def _with(statement: Any, variable: Any, value: Any) -> Any:
+    """Return a statement with a value in the place of a variable."""
+    return tvm_ffi.structural_map(
+        statement, (ir.Var, lambda var: value if var.same_as(variable) else var)
+    )
 
 
 def _taps(axis: Axis, r: Any) -> Any:

@@ -8,8 +8,9 @@ from tvm.target import codegen
 
 from tvm_conv3dt import cuda_driver
 from tvm_conv3dt import device as catalogue
+from tvm_conv3dt.cuda_driver import CudaGpu
 from tvm_conv3dt.device import Device
-from tvm_conv3dt.errors import DeviceError, describe
+from tvm_conv3dt.errors import DeviceError, PlatformError, describe
 
 # Features that tell generations of CPUs apart: the catalogue's names and LLVM's.
 _TELLING = {"avx2": "avx2", "avx512f": "avx512f", "avx512_fp16": "avx512fp16"}
@@ -18,25 +19,68 @@ _TELLING = {"avx2": "avx2", "avx512f": "avx512f", "avx512_fp16": "avx512fp16"}
 _HOSTS = {"x86_64": "x86-64-v2", "aarch64": "aarch64"}
 _WARP = 32
 
-__all__ = ["cpu_name", "host_of", "require_runnable", "resolve", "target_of"]
+__all__ = ["GPU", "host_of", "processor_name", "require_runnable", "resolve", "target_of"]
+
+GPU = "cuda"
+"""The name that stands for the first GPU of this machine."""
 
 
-def cpu_name() -> str:
-    """Return the brand name of this machine's CPU, for records that people read."""
+def processor_name(device: Device) -> str:
+    """Return the brand name of what runs a device's code on this machine, for records that people read.
+
+    Raises
+    ------
+    PlatformError
+        If that is a GPU, and there is none.
+    """
+    if device.kind == "cuda":
+        return cuda_driver.find().gpus[0].name
     return str(cpuinfo.get_cpu_info().get("brand_raw", "unknown"))
 
 
 def resolve(name: str) -> Device:
-    """Return the device called `name`; ``host`` is this machine, named after its microarchitecture where that is known.
+    """Return the device called `name`.
+
+    ``host`` is this machine, named after its microarchitecture where that is known. ``cuda`` is the first GPU of this
+    machine: the catalogue's entry for its architecture, or for the nearest one below.
 
     Raises
     ------
     DeviceError
-        If the catalogue has no such device.
+        If the catalogue has no such device, or the GPU is older than all in it.
+    PlatformError
+        If the name is ``cuda``, and this machine has no driver or no GPU.
     """
     if name == "host":
         return catalogue.host(_microarchitecture())
+    if name == GPU:
+        return _of_gpu(_first_gpu("find", GPU))
     return catalogue.get(name)
+
+
+def _first_gpu(verb: str, name: str) -> CudaGpu:
+    try:
+        return cuda_driver.find().gpus[0]
+    except PlatformError as error:
+        mend = "run this on a machine with a GPU; build needs none, for a device such as cuda-sm90"
+        raise PlatformError(
+            describe(verb, "device", name, f"it is a GPU: {error}", mend)
+        ) from error
+
+
+def _of_gpu(gpu: CudaGpu) -> Device:
+    entries = [catalogue.get(each) for each in catalogue.names() if each != catalogue.HOST]
+    below = [
+        each for each in entries if each.kind == "cuda" and _number(each.arch) <= _number(gpu.arch)
+    ]
+    if not below:
+        rule = f"the first GPU, {gpu.name}, is {gpu.arch}, older than all in the catalogue"
+        raise DeviceError(describe("find", "device", GPU, rule))
+    return max(below, key=lambda each: _number(each.arch))
+
+
+def _number(arch: str) -> int:
+    return int(arch.removeprefix("sm_"))
 
 
 def _microarchitecture() -> str | None:
@@ -110,8 +154,8 @@ def require_runnable(device: Device) -> None:
 
 
 def _require_gpu(device: Device) -> None:
-    gpu = cuda_driver.find().gpus[0]
-    if int(device.arch.removeprefix("sm_")) > int(gpu.arch.removeprefix("sm_")):
+    gpu = _first_gpu("measure for", device.name)
+    if _number(device.arch) > _number(gpu.arch):
         rule = f"its code is for {device.arch}, and the first GPU, {gpu.name}, is {gpu.arch}"
-        mend = f"take the device cuda-{gpu.arch.replace('_', '')}"
+        mend = f"take the device {GPU}, which is the nearest to it"
         raise DeviceError(describe("measure for", "device", device.name, rule, mend))

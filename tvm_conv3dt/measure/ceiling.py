@@ -10,7 +10,7 @@ import ctypes
 import math
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,10 +18,29 @@ from tvm_conv3dt import threads as core_threads
 from tvm_conv3dt.measure.timing import Timing, rest, turn
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["FMA", "Ceilings", "Load", "copy", "loads", "measure", "move", "sgemm", "write"]
+__all__ = [
+    "FMA",
+    "MATRIX",
+    "MOVE",
+    "Ceilings",
+    "Load",
+    "copy",
+    "loads",
+    "measure",
+    "move",
+    "sgemm",
+    "write",
+    "written_bytes",
+]
 
 FMA = "fma"
 """The name, among loads, of the kernel that does nothing but multiply and add."""
+
+MATRIX = "matrix"
+"""The name, among loads, of the same on a GPU's tensor cores."""
+
+MOVE = "move "
+"""Begins the names of loads that are `move`; then comes the workload's id."""
 
 _PRODUCT = 2048
 _VOLUME = 96 << 20
@@ -30,7 +49,6 @@ _LEAST_PART = 512 << 10
 # What is moved in one call at least: a smaller move is over before threads have woken up, so it is repeated.
 _LEAST_CALL = 64 << 20
 _ROUNDS = 3
-_MOVE = "move "  # then the workload's id
 
 _LIBC = ctypes.CDLL(None)
 
@@ -46,8 +64,8 @@ class Ceilings:
 
     Attributes
     ----------
-    gflops : float
-        Of a large single-precision matrix product, in 1e9 operations per second.
+    gflops : float or None
+        Of a large single-precision matrix product, in 1e9 operations per second; None of a GPU.
     copy_gbs : float
         Of a large copy, in 1e9 bytes per second, reading and writing both counted.
     write_gbs : float
@@ -60,48 +78,75 @@ class Ceilings:
         kernel, was not there.
     move_gbs : mapping of str to float
         By workload id: of `move`, in 1e9 bytes per second, reading and writing both counted.
+    matrix_gflops : float or None
+        Of float16 products on a GPU's tensor cores, in 1e9 operations per second.
+    gpu : str or None
+        The GPU's name, where all of these are a GPU's.
+    nominal : bool
+        Whether the GPU's arithmetic was not measured, but is what its clock and units give at most.
     """
 
-    gflops: float
+    gflops: float | None
     copy_gbs: float
     write_gbs: float
     threads: int
     fma_gflops: float | None = None
     move_gbs: Mapping[str, float] = field(default_factory=dict)
+    matrix_gflops: float | None = None
+    gpu: str | None = None
+    nominal: bool = False
 
     @classmethod
     def of(cls, timings: Mapping[str, Timing], work: Mapping[str, int], threads: int) -> Ceilings:
         """Return the limits that the medians of `loads` give."""
         rates = {name: work[name] / timings[name].median / 1e9 for name in timings}
         moves = {
-            name.removeprefix(_MOVE): rate for name, rate in rates.items() if name.startswith(_MOVE)
+            name.removeprefix(MOVE): rate for name, rate in rates.items() if name.startswith(MOVE)
         }
-        return cls(rates["product"], rates["copy"], rates["write"], threads, rates.get(FMA), moves)
+        return cls(
+            gflops=rates.get("product"),
+            copy_gbs=rates["copy"],
+            write_gbs=rates["write"],
+            threads=threads,
+            fma_gflops=rates.get(FMA),
+            move_gbs=moves,
+            matrix_gflops=rates.get(MATRIX),
+        )
 
     @property
     def compute_limits(self) -> dict[str, float]:
         """What arithmetic was measured, by its name, in 1e9 operations per second."""
-        peak = {} if self.fma_gflops is None else {"multiply-adds": self.fma_gflops}
-        return {**peak, "matrix product": self.gflops}
+        limits = {
+            "multiply-adds": self.fma_gflops,
+            "tensor cores": self.matrix_gflops,
+            "matrix product": self.gflops,
+        }
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
     @property
     def peak_gflops(self) -> float:
-        """The limit of arithmetic: `fma_gflops` where it is known, and never less than `gflops`.
+        """The limit of arithmetic of any kind: `fma_gflops` where it is known, and never less than `gflops`.
 
         A product can be the faster one, where it has units of its own.
         """
         return max(self.compute_limits.values())
 
+    def peak_of(self, workload: Workload) -> float:
+        """Return the limit of a workload's arithmetic: that of tensor cores is for float16 only."""
+        if workload.dtype == "float16" or self.matrix_gflops is None:
+            return self.peak_gflops
+        return replace(self, matrix_gflops=None).peak_gflops
+
     def seconds(self, workload: Workload) -> float:
         """Return the shortest time that the limits allow: the roofline.
 
-        ``max(flops / peak_gflops, memory)``, with `memory_seconds` for the latter.
+        ``max(flops / peak, memory)``, with `peak_of` and `memory_seconds` for the latter.
         """
         return max(self.compute_seconds(workload), self.memory_seconds(workload))
 
     def compute_seconds(self, workload: Workload) -> float:
-        """Return the time of the arithmetic alone: ``flops / peak_gflops``."""
-        return workload.flops / (self.peak_gflops * 1e9)
+        """Return the time of the arithmetic alone, at its limit: see `peak_of`."""
+        return workload.flops / (self.peak_of(workload) * 1e9)
 
     def memory_seconds(self, workload: Workload) -> float:
         """Return the time of moving every operand once.
@@ -113,7 +158,7 @@ class Ceilings:
         rate = self.move_gbs.get(workload.id)
         if rate is not None:
             return workload.bytes / (rate * 1e9)
-        written = _written(workload)
+        written = written_bytes(workload)
         return max(workload.bytes / (self.copy_gbs * 1e9), written / (self.write_gbs * 1e9))
 
     def limit(self, workload: Workload) -> str:
@@ -263,7 +308,7 @@ def move(pool: Executor, parts: int, workload: Workload) -> dict[str, Load]:
     dict of str to Load
         One, by the name that `Ceilings.of` knows.
     """
-    written = _written(workload)
+    written = written_bytes(workload)
     sizes = (workload.bytes - written, written)
     scale = math.ceil(parts * _LEAST_PART / workload.bytes)
     passes = math.ceil(_LEAST_CALL / (workload.bytes * scale))
@@ -285,7 +330,7 @@ def move(pool: Executor, parts: int, workload: Workload) -> dict[str, Load]:
         for each in done:
             each.result()
 
-    return {_MOVE + workload.id: (run, (read + written) * passes)}
+    return {MOVE + workload.id: (run, (read + written) * passes)}
 
 
 def _move_part(passes: int, to: _Bytes, by: _Bytes, filled: _Bytes, searched: _Bytes) -> None:
@@ -302,5 +347,6 @@ def _move_part(passes: int, to: _Bytes, by: _Bytes, filled: _Bytes, searched: _B
             _LIBC.memchr(*search)
 
 
-def _written(workload: Workload) -> int:
+def written_bytes(workload: Workload) -> int:
+    """Return the bytes of a workload's output."""
     return math.prod(workload.output_shape) * workload.itemsize

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tvm_conv3dt.measure.ceiling import Ceilings
+from tvm_conv3dt.measure.peers import LESS_EXACT
 from tvm_conv3dt.measure.peers.messages import Failure
 from tvm_conv3dt.measure.timing import Timing
 from tvm_conv3dt.spec import Workload
@@ -78,14 +79,18 @@ class Comparison:
             found = [entry for entry in found if entry.output == "reused"]
         return min(found, key=_median, default=None)
 
-    def best_peer(self) -> Entry | None:
-        """Return the fastest of all peers' layouts; None where no peer has times."""
-        peers = [entry for entry in self.entries if entry.implementation != OURS]
+    def best_peer(self, less_exact: bool = False) -> Entry | None:
+        """Return the fastest of all peers' layouts; None where no peer has times.
+
+        Peers that compute with less than the workload's dtype take part with `less_exact` only.
+        """
+        left_out = {OURS} if less_exact else {OURS, *LESS_EXACT}
+        peers = [entry for entry in self.entries if entry.implementation not in left_out]
         return min(peers, key=_median, default=None)
 
-    def speedup(self, output: str = "reused") -> float | None:
+    def speedup(self, output: str = "reused", less_exact: bool = False) -> float | None:
         """Return the best peer's time by ours with that output; None where either is missing."""
-        ours, peer = self.ours(output), self.best_peer()
+        ours, peer = self.ours(output), self.best_peer(less_exact)
         return None if ours is None or peer is None else peer.timing.median / ours.median
 
     def share(self, ceilings: Ceilings, output: str = "reused") -> float | None:
@@ -111,6 +116,8 @@ class Summary:
         Geometric means of `Comparison.share`.
     over_workspace : tuple of str
         Layers whose workspace is above its bound.
+    less_exact_speedup : float or None
+        As `speedup`, with peers that compute with less than the workload's dtype; None where there is none of them.
     """
 
     speedup: float | None
@@ -119,10 +126,12 @@ class Summary:
     share: float | None
     fresh_share: float | None
     over_workspace: tuple[str, ...]
+    less_exact_speedup: float | None = None
 
 
 def summary(comparisons: Sequence[Comparison], ceilings: Ceilings) -> Summary:
     """Summarise layers; those that lack a figure do not count in it."""
+    timed = {entry.implementation for each in comparisons for entry in each.entries}
     speedups = [(each.name, value) for each in comparisons if (value := each.speedup()) is not None]
     return Summary(
         speedup=_geometric_mean(each.speedup() for each in comparisons),
@@ -135,6 +144,9 @@ def summary(comparisons: Sequence[Comparison], ceilings: Ceilings) -> Summary:
             for each in comparisons
             if each.workspace_bytes > workspace_bound(each.workload)
         ),
+        less_exact_speedup=_geometric_mean(each.speedup(less_exact=True) for each in comparisons)
+        if timed & LESS_EXACT
+        else None,
     )
 
 

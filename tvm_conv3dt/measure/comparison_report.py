@@ -65,6 +65,11 @@ def remarks(
             f"speed-up over the best peer, geometric mean: {found.speedup:.2f} with out=, "
             f"{found.fresh_speedup:.2f} with fresh outputs; least {least:.2f} ({name}, out=)"
         )
+    if found.less_exact_speedup is not None:
+        lines.append(
+            f"the same with peers that round float32 to TF32, which no speed-up above counts: "
+            f"{found.less_exact_speedup:.2f} with out="
+        )
     if found.share is not None and found.fresh_share is not None:
         lines.append(
             f"share of the roofline, geometric mean: {found.share:.3f} with out=, "
@@ -75,10 +80,20 @@ def remarks(
         "workspace above its bound, the larger of 1 MB and 5 % of the output: " + (over or "none")
     )
     lines.append(
-        f"ceilings, {ceilings.threads} threads: {arithmetic(ceilings)}, large copy "
+        f"ceilings, {ceilings.gpu or f'{ceilings.threads} threads'}: {arithmetic(ceilings)}, large copy "
         f"{figure(ceilings.copy_gbs)} GB/s, large write {figure(ceilings.write_gbs)} GB/s{_moves(ceilings)}"
     )
-    if ceilings.fma_gflops is None:
+    if ceilings.nominal:
+        lines.append(
+            "the GPU's arithmetic is what its highest clock and its units give, and was not measured: the kernels for "
+            "that need the compiler (tvm-conv3dt[compiler,cuda]), which is missing here or refused them"
+        )
+    elif ceilings.gpu is not None and ceilings.matrix_gflops is not None:
+        lines.append(
+            "tensor cores are measured by the instructions that kernels here use, which all architectures have: a "
+            "library with others of its own can pass that"
+        )
+    elif ceilings.gpu is None and ceilings.fma_gflops is None:
         lines.append(
             "the compute limit is the matrix product, which kernels can pass: the kernel that measures the peak "
             "of multiply-adds needs the compiler (tvm-conv3dt[compiler]), which is missing here or refused it"

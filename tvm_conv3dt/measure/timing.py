@@ -94,7 +94,9 @@ def interleave(
     return {name: Timing.of(samples[name]) for name in names}
 
 
-def turn(function: Callable[[], object], seconds: float) -> list[float]:
+def turn(
+    function: Callable[[], object], seconds: float, wait: Callable[[], object] | None = None
+) -> list[float]:
     """Time one callable for a while, as one of several that take turns in processes of their own.
 
     It is called once to wake its threads and fill the caches, which whoever ran before has taken. Python's
@@ -106,6 +108,8 @@ def turn(function: Callable[[], object], seconds: float) -> list[float]:
         What to time, without arguments; the results are dropped.
     seconds : float
         About how long; there is at least one sample.
+    wait : callable, optional
+        Waits for calls that are only queued when they return, and is called at the end of each sample.
 
     Returns
     -------
@@ -115,13 +119,13 @@ def turn(function: Callable[[], object], seconds: float) -> list[float]:
     collects = gc.isenabled()
     gc.disable()
     try:
-        function()
+        _sample(function, 1, wait)
         end = time.perf_counter() + seconds
-        first = _sample(function, 1)
+        first = _sample(function, 1, wait)
         repeats = _repeats_of(first)
-        samples = [first] if repeats == 1 else [_sample(function, repeats)]
+        samples = [first] if repeats == 1 else [_sample(function, repeats, wait)]
         while time.perf_counter() < end:
-            samples.append(_sample(function, repeats))
+            samples.append(_sample(function, repeats, wait))
     finally:
         if collects:
             gc.enable()
@@ -148,8 +152,12 @@ def _repeats_of(seconds: float) -> int:
     return max(1, math.ceil(_SHORTEST_SAMPLE / max(seconds, 1e-7)))
 
 
-def _sample(function: Callable[[], object], repeats: int) -> float:
+def _sample(
+    function: Callable[[], object], repeats: int, wait: Callable[[], object] | None = None
+) -> float:
     start = time.perf_counter()
     for _ in range(repeats):
         function()
+    if wait is not None:
+        wait()
     return (time.perf_counter() - start) / repeats

@@ -189,7 +189,8 @@ def _is_registered(function: str) -> bool:
 
 def _load_once(folder: Path, library: LibraryFile, tvm: str, mode: int) -> Path:
     """Load a library of TVM's runtime, and see to it that no `import tvm` loads another copy."""
-    path, installed = folder / library.file, _installed(library.file)
+    # Absolute: the system's loader looks for a name without a folder in its own places.
+    path, installed = (folder / library.file).absolute(), _installed(library.file)
     if installed is not None and _is_same(installed, library):
         path = installed
     try:

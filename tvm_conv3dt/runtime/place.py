@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from tvm_conv3dt.errors import DeviceError, describe
-from tvm_conv3dt.runtime.cuda_place import CudaPlace
-from tvm_conv3dt.runtime.device_arrays import gpu_of
 from tvm_conv3dt.runtime.host_place import HostPlace
 
 __all__ = ["Call", "Place", "place_for"]
@@ -100,6 +98,10 @@ def place_for(kind: str, filters: object, gpu: int | None = None) -> Place:
         If there is a number of a GPU and the bundle is for CPUs.
     """
     if kind == "cuda":
+        # Here, not above: on small machines without a GPU imports are most of what a first call takes.
+        from tvm_conv3dt.runtime.cuda_place import CudaPlace
+        from tvm_conv3dt.runtime.device_arrays import gpu_of
+
         return CudaPlace((gpu_of(filters) or 0) if gpu is None else gpu)
     if gpu is not None:
         raise DeviceError(describe("make", "operator", f"gpu={gpu}", "the bundle is for CPUs"))

@@ -132,7 +132,7 @@ def test_boards_share_candidates_and_each_is_told_once(two, measuring, good, hos
 def test_board_with_tvms_own_server_is_used_as_it_is(two, measuring, good, host):
     measurer = measuring(two, "stock")
     assert isinstance(measurer.measure(request(good, host), 60), Timed)
-    assert measurer.cpu == "unknown board of key stock"
+    assert measurer.processor(host) == "unknown board of key stock"
 
 
 def test_candidate_that_ends_every_process_is_blamed_and_no_board(two, measuring, good, host, told):

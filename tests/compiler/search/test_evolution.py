@@ -3,16 +3,23 @@
 import time
 
 import pytest
+import tvm_ffi
 
 pytest.importorskip("tvm")
 pytest.importorskip("xgboost")
 
+from tvm_conv3dt import device as catalogue
+from tvm_conv3dt.compiler import kernel
+from tvm_conv3dt.compiler.schedule import apply_trace
 from tvm_conv3dt.compiler.search.evolution import Search, SearchSettings
 from tvm_conv3dt.compiler.search.log import TuningLog
 from tvm_conv3dt.compiler.search.measurer import AnyMeasurer, Failure, Timed
+from tvm_conv3dt.compiler.spaces.cuda import layout_of
 from tvm_conv3dt.compiler.spaces.default_point import default_point
+from tvm_conv3dt.compiler.spaces.gpu_default_point import default_points
 from tvm_conv3dt.compiler.spaces.llvm import points
 from tvm_conv3dt.compiler.spaces.point import point_of
+from tvm_conv3dt.spec import Workload
 
 
 class Judge(AnyMeasurer):
@@ -49,9 +56,6 @@ def log(host, small, tmp_path):
 
 
 def points_of(judge, log):
-    from tvm_conv3dt.compiler import kernel
-    from tvm_conv3dt.compiler.schedule import apply_trace
-
     found = []
     for request in judge.requests:
         sch = kernel.new_schedule(request.candidate.layout)
@@ -175,3 +179,68 @@ def test_another_seed_proposes_something_else(host, small, tmp_path):
         search(log, judge := Judge(4.0, 3.0, 2.0, 1.0), 8, seed=seed)
         found.append(points_of(judge, log))
     assert found[0] != found[1]
+
+
+GPU = catalogue.get("cuda-sm90")
+# Tiles whose zeros at the end fill up alike: their operators are one and the same to the database.
+LAYER = Workload.make((1, 2, 2, 5, 16), (3, 3, 3, 16, 16), (1, 4, 4, 10, 16), 2)
+
+
+def tiles(points):
+    return list(dict.fromkeys(point.formulation for point in points))
+
+
+def timed_by_point(request, timeout):
+    """Made-up seconds that depend on the candidate alone: large register tiles are fast."""
+    sch = kernel.new_schedule(request.candidate.layout)
+    apply_trace(sch, request.candidate.trace, LAYER)
+    point = point_of(sch.trace)
+    assert point.formulation == request.candidate.layout.name
+    return Timed((1.0 + 1 / (point.rows * point.columns),) * 3, 0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_search_for_a_gpu_goes_on_in_the_best_tile(dtype, tmp_path):
+    log = TuningLog(tmp_path, GPU, LAYER.recast(dtype=dtype))
+    judge = Judge()
+    measured = []
+
+    def measure(request, timeout):
+        judge.requests.append(request)
+        outcome = timed_by_point(request, timeout)
+        measured.append(outcome.seconds[0])
+        return outcome
+
+    judge.measure = measure
+    first = default_points(log.workload, GPU)
+    search(log, judge, len(first) + 6)
+    points = points_of(judge, log)
+    assert points[: len(first)] == first
+    best = points[measured.index(min(measured[: len(first)]))].formulation
+    rest = points[len(first) :]
+    assert not set(rest) & set(first)
+    if dtype == "float32":
+        assert best in tiles(rest)
+
+
+def test_search_in_a_space_of_few_points_ends_by_itself(tmp_path):
+    log = TuningLog(tmp_path, GPU, LAYER.recast(dtype="float16"))
+    search(log, judge := Judge(1.0), 1000)
+    points = points_of(judge, log)
+    assert len(points) == len(set(points))
+    assert len(points) < 100
+    (run,) = log.runs()
+    assert (run["trials"], run["finished"]) == (len(points), False)
+
+
+def test_records_of_a_gpu_are_of_their_own_operators(tmp_path):
+    """A log is read again: every trace fits the operator that it is told with."""
+    log = TuningLog(tmp_path, GPU, LAYER)
+    search(log, Judge(3.0, 2.0), 8)
+    records = log.database().get_all_tuning_records()
+    assert len(records) == 8
+    for record in records:
+        layout = layout_of(LAYER, GPU, point_of(record.trace).formulation)
+        assert tvm_ffi.structural_equal(record.workload.mod, kernel.new_schedule(layout).mod)
+    search(log, again := Judge(1.0), 10)
+    assert len(again.requests) == 2

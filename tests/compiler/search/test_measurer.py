@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -12,7 +13,8 @@ pytest.importorskip("tvm")
 from tvm_conv3dt.compiler import kernel
 from tvm_conv3dt.compiler.layout import PHASES
 from tvm_conv3dt.compiler.schedule import apply_trace, default_schedule, trace_json
-from tvm_conv3dt.compiler.search import worker
+from tvm_conv3dt.compiler.search import gpu_worker, worker
+from tvm_conv3dt.compiler.search import measurer as measurer_module
 from tvm_conv3dt.compiler.search.measurer import (
     Baseline,
     Candidate,
@@ -109,6 +111,51 @@ def test_candidate_that_crashes_the_process_is_reported(measurer, good, host):
     outcome = measurer.measure(deadly, 60)
     assert outcome == Failure("crash", "the measuring process ended with 7")
     assert_next_request_works(measurer, good, host)
+
+
+def test_process_that_reports_a_failure_of_compiled_code_is_replaced(measurer, good, host):
+    measurer.measure(request(good, host), 60)
+    process = measurer._worker._process
+    outcome = measurer.measure(replace(request(good, host), candidate=None), 60)
+    assert outcome.kind == "crash"
+    assert "'NoneType'" in outcome.message
+    assert process.poll() is not None
+    assert_next_request_works(measurer, good, host)
+
+
+def test_process_of_a_gpu_is_one_of_its_own(good, host, monkeypatch):
+    started = []
+
+    class Started:
+        def __init__(self, module, arguments):
+            started.append((module, arguments))
+
+        def receive(self, timeout):
+            return "ready"
+
+        def ask(self, request, timeout):
+            return Timed((1.0,), 0)
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(measurer_module, "WorkerProcess", Started)
+    with Measurer(2, "cuda") as own:
+        own.measure(request(good, host), 60)
+    assert started == [("tvm_conv3dt.compiler.search.gpu_worker", ["2"])]
+
+
+def test_process_of_a_gpu_loads_the_cuda_runtime_first(monkeypatch):
+    done = []
+    monkeypatch.setattr(gpu_worker.cudart, "load", lambda: done.append("cudart"))
+    monkeypatch.setattr(worker, "main", lambda: done.append("worker"))
+    gpu_worker.main()
+    assert done == ["cudart", "worker"]
+
+
+def test_module_of_that_process_imports_no_tvm():
+    program = "import sys, tvm_conv3dt.compiler.search.gpu_worker; sys.exit('tvm' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_candidate_that_hangs_is_reported(measurer, good, host):

@@ -60,6 +60,16 @@ static bool prepare(unsigned count) {
   return true;
 }
 
+// A process has a limit to its mappings, and tests load hundreds of libraries: none keeps its stacks.
+static void release() {
+  for (unsigned each = 0; each < MAX_THREADS; ++each) {
+    Thread& thread = threads[each];
+    if (thread.stack) munmap(thread.stack - PAGE, STACK + 2 * PAGE);
+    thread.stack = nullptr;
+  }
+  prepared = 0;
+}
+
 __attribute__((noinline)) static void resume(Thread& thread) {
   current = &thread;
   threadIdx = thread.index;
@@ -90,7 +100,7 @@ static void compare(unsigned count) {
   for (unsigned each = 0; each < count; ++each) threads[each].warp_operations = 0;
 }
 
-static const char* run(const Launch& launch, void (*kernel)(void**), void** arguments) {
+static const char* run_blocks(const Launch& launch, void (*kernel)(void**), void** arguments) {
   error[0] = 0;
   gridDim = launch.grid;
   blockDim = launch.block;
@@ -112,14 +122,16 @@ static const char* run(const Launch& launch, void (*kernel)(void**), void** argu
       for (unsigned each = 0; each < count && !error[0]; ++each)
         resume(threads[launch.reversed ? count - 1 - each : each]);
       if (!error[0]) compare(count);
-      if (error[0]) {
-        // Fibers that stopped somewhere in the kernel begin anew.
-        prepared = 0;
-        return error;
-      }
+      if (error[0]) return error;
     } while (threads[0].waits_at);
   }
   return nullptr;
+}
+
+static const char* run(const Launch& launch, void (*kernel)(void**), void** arguments) {
+  const char* problem = run_blocks(launch, kernel, arguments);
+  release();
+  return problem;
 }
 
 template <int... I> struct Indices {};

@@ -388,7 +388,7 @@ def make(gpu):
         code = Code(gpu, workload, index)
         file = LibraryFile("none.so", "0" * 64, 0)
         schedule = ScheduleSummary("default", "gemm", None)
-        kernel = Kernel("test", file, workload.filters, 0, schedule)
+        kernel = Kernel("test", file, workload.filters, workload.sum_dtype, 0, schedule)
         layer = Layer("test", workload, "run", "pack")
         operator = Operator(layer, kernel, code, filters, bias, CudaPlace(index, NAME))
         gpu.waits.clear()

@@ -78,9 +78,9 @@ class FleetMeasurer(AnyMeasurer):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def cpu(self) -> str:
-        """What the boards are, as the last one that joined said it."""
+    def processor(self, device: Device) -> str:
+        """Return what the boards are, as the last one that joined said it."""
+        del device
         return self._model or f"unknown board of key {self._settings.key}"
 
     def require_runnable(self, device: Device) -> None:

@@ -32,7 +32,7 @@ from tvm_conv3dt.compiler.search.measurer import (
     Timed,
 )
 from tvm_conv3dt.compiler.search.space import generator
-from tvm_conv3dt.compiler.spaces.point import point_of
+from tvm_conv3dt.compiler.spaces.point import AnyPoint, point_of
 from tvm_conv3dt.compiler.spaces.space import space_of
 from tvm_conv3dt.compiler.target import target_of
 
@@ -83,7 +83,8 @@ class Search:
     trials: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     _baseline: Baseline | None = None
-    _stored: dict[str, ms.database.Workload] = field(default_factory=dict)  # by formulation
+    _stored: dict[AnyLayout, ms.database.Workload] = field(default_factory=dict)
+    _known: dict[AnyPoint, list[float]] = field(default_factory=dict)
 
     def run(self) -> None:
         """Search until the trials or the time are used up; resumes what the log holds."""
@@ -136,12 +137,24 @@ class Search:
     ) -> None:
         if self._over:
             return
-        log, settings = self.log, self.settings
-        target = target_of(log.device)
         if records:
             self._baseline = self._recorded_baseline(records)
-        formulation = self._formulation(database, records)
-        layout = space_of(log.device).layout_of(log.workload, log.device, formulation)
+            self._known = {
+                point_of(each.trace): [float(seconds) for seconds in each.run_secs]
+                for each in records
+            }
+        # A tile of a GPU has few points: where all are measured, the next best one is searched.
+        for formulation in self._formulations(database, records):
+            if not self._over:
+                self._search_in(formulation, database, save)
+
+    def _search_in(
+        self, formulation: str, database: ms.database.JSONDatabase, save: Callable[[], None]
+    ) -> None:
+        """Search in one formulation until all is over, or nothing new is proposed."""
+        log, settings = self.log, self.settings
+        target = target_of(log.device)
+        layout = self._layout(formulation)
         module = kernel.new_schedule(layout).mod
         threads = min(settings.threads, cores.available())  # candidates may run elsewhere
         # Each run of a log draws anew.
@@ -180,7 +193,7 @@ class Search:
             if not candidates:
                 break
             measured = dict(
-                self._measure_each(database, [(layout, candidate.sch) for candidate in candidates])
+                self._measure_each(database, [candidate.sch for candidate in candidates])
             )
             # What was not measured is told as failed, and counts nowhere.
             unmeasured = ms.runner.RunnerResult(None, "not measured")
@@ -196,16 +209,16 @@ class Search:
     def _recorded_baseline(self, records: list[ms.database.TuningRecord]) -> Baseline:
         """Return the best of earlier runs, so that this run's seconds compare with theirs."""
         best = min(records, key=lambda record: _median(record.run_secs))
-        formulation = point_of(best.trace).formulation
-        layout = space_of(self.log.device).layout_of(
-            self.log.workload, self.log.device, formulation
-        )
+        layout = self._layout(point_of(best.trace).formulation)
         return Baseline(Candidate(layout, trace_json(best.trace)), _median(best.run_secs))
 
-    def _formulation(
+    def _layout(self, formulation: str) -> AnyLayout:
+        return space_of(self.log.device).layout_of(self.log.workload, self.log.device, formulation)
+
+    def _formulations(
         self, database: ms.database.JSONDatabase, records: list[ms.database.TuningRecord]
-    ) -> str:
-        """Return the formulation to search in: the one whose default point, or best record, is fastest."""
+    ) -> list[str]:
+        """Return the formulations, the one whose default point or best record is fastest first."""
         best = {
             point_of(record.trace).formulation: _median(record.run_secs)
             for record in sorted(records, key=lambda r: _median(r.run_secs), reverse=True)
@@ -213,12 +226,12 @@ class Search:
         candidates = space_of(self.log.device).default_points(self.log.workload, self.log.device)
         names: list[str] = []
 
-        def proposals() -> Iterator[tuple[AnyLayout, s_tir.Schedule]]:
+        def proposals() -> Iterator[s_tir.Schedule]:
             for point in candidates:
                 if point.formulation not in best:
                     schedule = point_schedule(self.log.workload, self.log.device, point)
                     names.append(point.formulation)
-                    yield schedule.layout(self.log.device), schedule.apply(self.log.device)
+                    yield schedule.apply(self.log.device)
 
         proposed = proposals()
         # One by one until there is a baseline, beside which all others are timed.
@@ -233,26 +246,32 @@ class Search:
         for index, result in self._measure_each(database, proposed):
             if result.run_secs is not None:
                 best[names[already + index]] = _median(result.run_secs)
-        return min(best, key=lambda name: best[name], default=candidates[0].formulation)
+        return sorted(best, key=lambda name: best[name]) or [candidates[0].formulation]
 
     def _measure_each(
-        self,
-        database: ms.database.JSONDatabase,
-        proposals: Iterable[tuple[AnyLayout, s_tir.Schedule]],
+        self, database: ms.database.JSONDatabase, proposals: Iterable[s_tir.Schedule]
     ) -> Iterator[tuple[int, ms.runner.RunnerResult]]:
         """Measure candidates until the search is over; yield each one's number and result as soon as it is known.
 
-        What is right is in the database then. Several may be under way at a time, where the measurer is a fleet.
+        What is right is in the database then. Several may be under way at a time, where the measurer is a fleet. What was
+        measured before is not measured again.
         """
-        asked: list[tuple[Candidate, s_tir.Schedule]] = []
+        asked: list[tuple[int, Candidate, s_tir.Schedule]] = []
+        known: list[tuple[int, ms.runner.RunnerResult]] = []
         before = self.trials
 
         def requests() -> Iterator[tuple[Request, float]]:
-            for layout, sch in proposals:
+            for number, sch in enumerate(proposals):
                 if self._over or before + len(asked) >= self.settings.trials:
                     return
-                candidate = Candidate(layout, trace_json(sch.trace))
-                asked.append((candidate, sch))
+                point = point_of(sch.trace)
+                if point in self._known:
+                    known.append((number, ms.runner.RunnerResult(self._known[point], None)))
+                    continue
+                # Not the layout that is searched: tiles that fill up alike have one definition, and the database gives
+                # its best traces for a definition.
+                candidate = Candidate(self._layout(point.formulation), trace_json(sch.trace))
+                asked.append((number, candidate, sch))
                 give_up = self.best_seconds * _GIVE_UP
                 request = Request(
                     candidate, self.log.device, _TIMING_SECONDS, give_up, self._baseline
@@ -260,7 +279,9 @@ class Search:
                 yield request, _BUILD_TIMEOUT + 30 * min(self.best_seconds, 10.0)
 
         for index, outcome in self.measurer.measure_each(requests()):
-            yield index, self._told(database, *asked[index], outcome)
+            number, candidate, sch = asked[index]
+            yield number, self._told(database, candidate, sch, outcome)
+        yield from known
 
     def _told(
         self,
@@ -278,16 +299,17 @@ class Search:
         seconds = list(outcome.seconds)
         if self._baseline is None:
             self._baseline = Baseline(candidate, median(seconds))
-        formulation = candidate.layout.formulation
-        stored = self._stored.get(formulation)
+        layout = candidate.layout
+        stored = self._stored.get(layout)
         if stored is None:
-            stored = database.commit_workload(kernel.new_schedule(candidate.layout).mod)
-            self._stored[formulation] = stored
+            stored = database.commit_workload(kernel.new_schedule(layout).mod)
+            self._stored[layout] = stored
         database.commit_tuning_record(
             ms.database.TuningRecord(
                 sch.trace, stored, seconds, target_of(self.log.device), _arguments(sch)
             )
         )
+        self._known[point_of(sch.trace)] = seconds
         self.best_seconds = min(self.best_seconds, median(seconds))
         self.on_trial(self.trials, median(seconds) * 1e3, None)
         return ms.runner.RunnerResult(seconds, None)

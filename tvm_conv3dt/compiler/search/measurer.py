@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from tvm_conv3dt.compiler.definition import AnyLayout
-from tvm_conv3dt.compiler.target import cpu_name, require_runnable
+from tvm_conv3dt.compiler.target import processor_name, require_runnable
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import TuningError, describe
 from tvm_conv3dt.worker_process import WorkerLostError, WorkerProcess, WorkerTimeoutError
 
 __all__ = [
+    "CRASH",
     "READY",
     "AnyMeasurer",
     "Baseline",
@@ -28,6 +29,10 @@ __all__ = [
 READY = "ready"
 """The worker's first message."""
 
+CRASH = "crash"
+"""The kind of a failure after which the worker is good for nothing more."""
+
+_WORKERS = {"llvm": "worker", "cuda": "gpu_worker"}
 _START_TIMEOUT = 120.0
 
 
@@ -134,10 +139,9 @@ class AnyMeasurer(ABC):
         """Return what a run's record says of where its candidates ran, beside their threads."""
         return {}
 
-    @property
-    def cpu(self) -> str:
-        """What candidates run on, for records that people read."""
-        return cpu_name()
+    def processor(self, device: Device) -> str:
+        """Return the name of what candidates for `device` run on, for records that people read."""
+        return processor_name(device)
 
 
 class Measurer(AnyMeasurer):
@@ -147,10 +151,13 @@ class Measurer(AnyMeasurer):
     ----------
     threads : int
         Threads that candidates run on.
+    kind : str
+        Of their devices: ``"llvm"`` or ``"cuda"``.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, kind: str = "llvm") -> None:
         self.threads = threads
+        self._module = f"{__package__}.{_WORKERS[kind]}"
         self._worker: WorkerProcess | None = None
 
     def __enter__(self) -> Measurer:
@@ -175,10 +182,12 @@ class Measurer(AnyMeasurer):
             return Failure("timeout", str(error))
         except WorkerLostError as error:
             self._worker = None
-            return Failure("crash", f"the measuring process ended with {error.code}")
+            return Failure(CRASH, f"the measuring process ended with {error.code}")
         except BaseException:
             self._worker = None
             raise
+        if isinstance(answer, Failure) and answer.kind == CRASH:
+            self.close()
         return answer
 
     def close(self) -> None:
@@ -189,7 +198,7 @@ class Measurer(AnyMeasurer):
 
     def _start(self) -> WorkerProcess:
         try:
-            worker = WorkerProcess("tvm_conv3dt.compiler.search.worker", [str(self.threads)])
+            worker = WorkerProcess(self._module, [str(self.threads)])
             worker.receive(_START_TIMEOUT)  # READY
         except WorkerLostError:
             rule = "it ended at once; its own message is above"

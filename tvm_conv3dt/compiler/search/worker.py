@@ -19,15 +19,24 @@ from typing import Any
 import numpy as np
 import tvm
 
+from tvm_conv3dt.bfloat16 import numpy_dtype
 from tvm_conv3dt.compiler import kernel
 from tvm_conv3dt.compiler.activation import EXPENSIVE
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.kernel import Kernel
 from tvm_conv3dt.compiler.schedule import apply_trace
-from tvm_conv3dt.compiler.search.measurer import READY, Candidate, Failure, Request, Timed
+from tvm_conv3dt.compiler.search.measurer import (
+    CRASH,
+    READY,
+    Candidate,
+    Failure,
+    Request,
+    Timed,
+)
+from tvm_conv3dt.compiler.search.place import Place, place_of
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import CompileError, SignatureError
-from tvm_conv3dt.memory import aligned_copy, aligned_empty, stored
+from tvm_conv3dt.memory import stored
 from tvm_conv3dt.reference import integer_data, reference
 from tvm_conv3dt.spec import Workload
 from tvm_conv3dt.threads import pool_arguments
@@ -49,26 +58,27 @@ class _Data:
     x: Any
     filters: Any
     bias: tuple[Any, ...]
+    result: Any
     expected: np.ndarray[Any, Any]
-    result: np.ndarray[Any, Any]
 
 
 @lru_cache(maxsize=1)
-def _data(workload: Workload) -> _Data:
+def _place(kind: str) -> Place:
+    return place_of(kind)
+
+
+@lru_cache(maxsize=1)
+def _data(workload: Workload, kind: str) -> _Data:
+    place = _place(kind)
     x, filters, bias = integer_data(workload, seed=0)
     expected = reference(workload, x, filters, bias).astype(x.dtype)
     return _Data(
-        x=_tensor(aligned_copy(x)),
-        filters=_tensor(aligned_copy(filters)),
-        bias=() if bias is None else (_tensor(aligned_copy(bias)),),
+        x=place.tensor(x),
+        filters=place.tensor(filters),
+        bias=() if bias is None else (place.tensor(bias),),
+        result=place.empty(workload.output_shape, workload.numpy_dtype),
         expected=expected,
-        result=aligned_empty(workload.output_shape, workload.numpy_dtype),
     )
-
-
-def _tensor(array: np.ndarray[Any, Any]) -> Any:
-    """Pass on memory that is allocated as the runtime does it: TVM's own has small pages."""
-    return tvm.runtime.from_dlpack(stored(array))
 
 
 @dataclass(frozen=True)
@@ -78,21 +88,35 @@ class _Ready:
     built: Kernel
     data: _Data
     arguments: tuple[Any, ...]
+    place: Place
 
-    def seconds(self) -> float:
-        """Time one call."""
+    def seconds(self, calls: int = 1) -> float:
+        """Time some calls together, and return the seconds of one."""
         start = time.perf_counter()
-        self.built.run(*self.arguments)
-        return time.perf_counter() - start
+        for _ in range(calls):
+            self.built.run(*self.arguments)
+        self.place.synchronize()
+        return (time.perf_counter() - start) / calls
 
     def block(self, first: float) -> list[float]:
         """Time some calls in a row, after one that does not count; `first` is about what one takes."""
         self.seconds()
-        return [self.seconds() for _ in range(calls_in_a_block(first))]
+        calls = self.place.calls(first)
+        return [self.seconds(calls) for _ in range(calls_in_a_block(first * calls))]
 
 
 def measure(request: Request) -> Timed | Failure:
-    """Build, verify and time one candidate in this process."""
+    """Build, verify and time one candidate in this process.
+
+    After a failure of the kind ``"crash"`` the process is good for nothing more: neither is a GPU's context.
+    """
+    try:
+        return _measure(request)
+    except Exception as error:  # what tvm-ffi makes of what compiled code, or a GPU, reports
+        return Failure(CRASH, " ".join(str(error).split()))
+
+
+def _measure(request: Request) -> Timed | Failure:
     baseline = request.baseline
     try:
         ready = _ready(request.candidate, request.device)
@@ -147,18 +171,23 @@ def _prepared(layout: AnyLayout, device: Device, trace: str) -> _Ready:
     sch = kernel.new_schedule(layout)
     apply_trace(sch, json.loads(trace), workload)
     built = kernel.compile_kernel(layout, device, sch)
-    data = _data(workload)
-    packed = _tensor(aligned_empty(built.packed_shape, np.dtype(workload.sum_dtype)))
+    place = _place(device.kind)
+    data = _data(workload, device.kind)
+    packed = place.empty(built.packed_shape, numpy_dtype(built.packed_dtype))
     built.pack(data.filters, packed)
-    return _Ready(built, data, (data.x, packed, *data.bias, _tensor(data.result)))
+    return _Ready(built, data, (data.x, packed, *data.bias, data.result), place)
 
 
 def _verified(ready: _Ready) -> tuple[float, Failure | None]:
     """Return the seconds of a first call, and what is wrong with its result."""
-    data = ready.data
-    data.result[...] = np.nan
+    data, workload = ready.data, ready.built.workload
+    if ready.place.late:
+        ready.seconds()
+    poison = np.full(workload.output_shape, np.nan, workload.numpy_dtype)
+    data.result.copyfrom(stored(poison))
     first = ready.seconds()
-    return first, check(ready.built.workload, data.result, data.expected)
+    result = data.result.numpy().view(workload.numpy_dtype)
+    return first, check(workload, result, data.expected)
 
 
 def check(
@@ -190,7 +219,10 @@ def main() -> None:
             request = connection.recv()
         except EOFError:
             return
-        connection.send(measure(request))
+        answer = measure(request)
+        connection.send(answer)
+        if isinstance(answer, Failure) and answer.kind == CRASH:
+            return
 
 
 if __name__ == "__main__":

@@ -125,9 +125,14 @@ def _tiles(layout: GemmLayout, positions: int, channels: int) -> Iterator[Tile]:
 
 
 def _fitting(sizes: tuple[int, ...], extent: int, least: int) -> list[int]:
-    """Return the sizes that are of use for an extent: none but the first that is as large as all of it."""
+    """Return the sizes that are of use for an extent: up to the first that is as large, and more that are not twice as large."""
     sizes = tuple(size for size in sizes if size >= least)
-    return [size for size in sizes if size == sizes[0] or size < 2 * extent]
+    before = (0, *sizes)
+    return [
+        size
+        for size, smaller in zip(sizes, before, strict=False)
+        if smaller < extent or size < 2 * extent
+    ]
 
 
 def _limit(device: Device) -> int:

@@ -31,7 +31,10 @@ _ISSUED_PER_CYCLE = 4  # instructions of warps
 _FETCH_INSTRUCTIONS = (
     16  # to bring one vector to shared memory: its address, conditions, and the two moves
 )
-_STEP_LATENCY = 900  # from asking for a tile to having multiplied it
+_FETCH_LATENCY = (
+    600  # from asking for a tile to having it: at each tap's start, and where a step is shorter
+)
+_STEP_LATENCY = 200  # barriers, and the first reads of shared memory
 _BLOCK_LATENCY = 1500  # start, and the last store
 _SECOND_LAUNCH = 4000  # of the kernel that adds the parts
 _OWN_REGISTERS = 48  # addresses and counters of a thread
@@ -50,11 +53,18 @@ def default_points(workload: Workload, device: Device) -> list[GpuPoint]:
     return [point for _, point in ordered[:_TILES]]
 
 
-def registers(point: GpuPoint) -> int:
-    """Return about how many registers a thread of a point takes."""
+def registers(layout: GemmLayout, point: GpuPoint) -> int:
+    """Return about how many registers a thread of a point takes: its results, operands, and what it fetches ahead."""
+    threads = cuda.nest_of(layout).threads_of(layout, point.family)
+    words = DTYPES[layout.packed_dtype] / 4
+    fetched = (layout.positions + layout.lanes) * layout.depth / threads * words
     if point.order == "threads":
-        return point.rows * point.columns + 2 * (point.rows + point.columns) + _OWN_REGISTERS
-    return point.rows * point.columns // _WARP + (point.rows + point.columns) // 2 + _OWN_REGISTERS
+        results = point.rows * point.columns * words
+        operands = 2 * (point.rows + point.columns) * words
+    else:
+        results = point.rows * point.columns / _WARP
+        operands = (point.rows + point.columns) / 2
+    return int(results + operands + fetched) + _OWN_REGISTERS
 
 
 def estimate(workload: Workload, device: Device, point: GpuPoint) -> float:
@@ -83,7 +93,8 @@ def estimate(workload: Workload, device: Device, point: GpuPoint) -> float:
     itemsize = DTYPES[workload.sum_dtype if layout.parts > 1 else workload.dtype]
     store = layout.positions * layout.lanes * itemsize / _MEMORY_BYTES_PER_CYCLE
     busy = steps * step + store
-    alone = steps * (step + _STEP_LATENCY) + store + _BLOCK_LATENCY
+    alone = steps * (max(step, _FETCH_LATENCY) + _STEP_LATENCY) + taps * _FETCH_LATENCY
+    alone += store + _BLOCK_LATENCY
     blocks = ceil(layout.blocks_of_threads / device.gpu.multiprocessors)
     together = min(resident, blocks)
     cycles = max(blocks * busy, ceil(blocks / together) * alone)
@@ -116,7 +127,7 @@ def _step(layout: GemmLayout, point: GpuPoint, threads: int) -> float:
 
 def _resident(layout: GemmLayout, point: GpuPoint, threads: int, gpu: Gpu) -> int:
     """Return how many blocks of threads a multiprocessor holds at a time."""
-    taken = registers(point)
+    taken = registers(layout, point)
     if taken > gpu.registers_per_thread:
         return 0
     return min(

@@ -12,9 +12,10 @@ from tvm import s_tir
 
 from tvm_conv3dt.compiler.fragments import SQUARE, fragments
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
-from tvm_conv3dt.compiler.spaces.point import Choose, GpuFamily, GpuPoint, decider, mark
+from tvm_conv3dt.compiler.spaces.point import Choose, GpuFamily, GpuPoint, decider, keep, mark
 from tvm_conv3dt.compiler.spaces.threads import (
     divide,
+    fetch_ahead,
     fetch_filters,
     fetch_input,
     start,
@@ -64,8 +65,8 @@ def apply(
     mark(sch, accumulator, layout.name, family.order)
     names = fragments()
     for name in ("rows", "columns"):
-        decide(name, [getattr(family, name)])
-    decide("unroll", [1])
+        keep(sch, accumulator, name, decide(name, [getattr(family, name)]))
+    keep(sch, accumulator, "unroll", decide("unroll", [1]))
 
     tile, m, v = start(sch, layout)
     warps_m, warps_v = layout.positions // family.rows, layout.lanes // family.columns
@@ -109,6 +110,7 @@ def apply(
         sch.tensorize(h_i_square, load)
     fetch_input(sch, gathered, layout, threads)
     fetch_filters(sch, filters, layout, threads)
+    fetch_ahead(sch, step, layout)
 
     for loop in (ci, a_m, a_v):
         sch.unroll(loop)

@@ -22,6 +22,7 @@ __all__ = [
     "GpuPoint",
     "Point",
     "decider",
+    "keep",
     "mark",
     "point_of",
     "stream_candidates",
@@ -160,6 +161,11 @@ def decider(sch: s_tir.Schedule, choose: Choose) -> Decide:
 def mark(sch: s_tir.Schedule, block: Any, formulation: str, order: str) -> None:
     """Write in the trace what is no sample."""
     sch.annotate(block, f"{_MARK}:{formulation}:{order}", 1)
+
+
+def keep(sch: s_tir.Schedule, block: Any, name: str, value: Any) -> None:
+    """Write a decision that nothing else uses in the schedule: a search forgets those that have no effect."""
+    sch.annotate(block, f"{_MARK}.{name}", value)
 
 
 def point_of(trace: s_tir.schedule.Trace) -> AnyPoint:

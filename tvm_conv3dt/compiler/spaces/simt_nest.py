@@ -13,8 +13,14 @@ from collections.abc import Iterator
 from tvm import s_tir
 
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
-from tvm_conv3dt.compiler.spaces.point import Choose, GpuFamily, GpuPoint, decider, mark
-from tvm_conv3dt.compiler.spaces.threads import fetch_filters, fetch_input, start, store_vector
+from tvm_conv3dt.compiler.spaces.point import Choose, GpuFamily, GpuPoint, decider, keep, mark
+from tvm_conv3dt.compiler.spaces.threads import (
+    fetch_ahead,
+    fetch_filters,
+    fetch_input,
+    start,
+    store_vector,
+)
 from tvm_conv3dt.compiler.tap_loops import mark_tap_loops
 from tvm_conv3dt.device import Device
 
@@ -36,14 +42,15 @@ def threads_of(layout: GemmLayout, family: GpuFamily) -> int:
 def families(layout: GemmLayout, device: Device) -> Iterator[GpuFamily]:
     """Yield the register tiles that fit."""
     assert device.gpu is not None
+    few = layout.volume * layout.channels < _WARP  # no tile of them may make a warp
     for rows in _SIZES:
         for columns in _SIZES:
             if layout.positions % rows or layout.lanes % columns:
                 continue
             family = GpuFamily(ORDER, rows, columns)
             threads = threads_of(layout, family)
-            whole_warps = threads % _WARP == 0
-            if whole_warps and threads <= device.gpu.threads_per_block // 2:
+            fit = threads % _WARP == 0 or (few and rows == columns == 1)
+            if fit and threads <= device.gpu.threads_per_block // 2:
                 yield family
 
 
@@ -65,7 +72,7 @@ def apply(
     gathered, filters, accumulator = map(sch.get_sblock, ("gathered", "filters", "accumulator"))
     mark(sch, accumulator, layout.name, family.order)
     for name in ("rows", "columns"):
-        decide(name, [getattr(family, name)])
+        keep(sch, accumulator, name, decide(name, [getattr(family, name)]))
     unroll = decide("unroll", _unroll_candidates(layout))
 
     _, m, v = start(sch, layout)
@@ -104,6 +111,7 @@ def apply(
     sch.storage_align(gathered, 0, -2, _BANKS, _CHUNK)
     fetch_filters(sch, filters, layout, threads)
 
+    fetch_ahead(sch, step, layout)
     for loop in (ci, a_cb, a_m, a_v):
         sch.unroll(loop)
     initial = sch.decompose_reduction(accumulator, jd)

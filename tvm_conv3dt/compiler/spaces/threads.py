@@ -9,7 +9,15 @@ from tvm import s_tir
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.spec import DTYPES
 
-__all__ = ["divide", "fetch_filters", "fetch_input", "input_vector", "start", "store_vector"]
+__all__ = [
+    "divide",
+    "fetch_ahead",
+    "fetch_filters",
+    "fetch_input",
+    "input_vector",
+    "start",
+    "store_vector",
+]
 
 _VECTOR_BYTES = 16
 """What one thread can load or store at once."""
@@ -96,6 +104,20 @@ def fetch_filters(
     while layout.lanes % vector:
         vector //= 2
     divide(sch, sch.fuse(*sch.get_loops(block)[-2:]), threads, vector)
+
+
+def fetch_ahead(sch: s_tir.Schedule, step: Any, layout: GemmLayout) -> None:
+    """Let threads ask for the next step's tiles before they multiply: they wait in registers meanwhile.
+
+    The loop over steps has five parts then: the input to registers and on to shared memory, the filters the same way,
+    and the products.
+    """
+    if layout.part_channels == layout.depth:
+        return
+    for name in ("gathered", "filters"):
+        sch.annotate(sch.get_sblock(name), "tirx.manifest_shared_memory_local_stage", 1)
+    sch.annotate(step, "software_pipeline_stage", [0, 0, 0, 0, 1])
+    sch.annotate(step, "software_pipeline_order", [0, 3, 1, 4, 2])
 
 
 def store_vector(layout: GemmLayout, most: int) -> int:

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 
 from tvm_conv3dt.errors import PlatformError, describe
 
-__all__ = ["PEERS", "Peer", "check_installed"]
+__all__ = ["GPU_PEERS", "LESS_EXACT", "PEERS", "Peer", "check_installed"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,20 @@ PEERS: dict[str, Peer] = {
 """What can be timed beside a bundle, by the name that ``bench --against`` takes.
 
 ``tvm`` takes the folder of its tuning results and the number of trials as arguments.
+"""
+
+LESS_EXACT = frozenset({"pytorch-tf32"})
+"""Peers that compute with less than the workload's dtype: they are timed, and no speed-up is over them."""
+
+GPU_PEERS: dict[str, dict[str, Peer]] = {
+    "pytorch": {
+        "pytorch": replace(_framework("pytorch_cuda", "torch"), arguments=("exact",)),
+        "pytorch-tf32": replace(_framework("pytorch_cuda", "torch"), arguments=("tf32",)),
+    },
+}
+"""What can be timed beside a bundle for GPUs: for a name of ``bench --against`` all its modes, by the names of `PEERS`.
+
+Those of `LESS_EXACT` are for float32 only.
 """
 
 

@@ -11,7 +11,7 @@ from tvm_conv3dt.measure import ceiling
 from tvm_conv3dt.measure.ceiling import Load
 from tvm_conv3dt.measure.peers.problem import Problem, Started, Variant
 
-__all__ = ["start", "started"]
+__all__ = ["start", "started", "variants"]
 
 
 def start(threads: int) -> Started:
@@ -22,14 +22,15 @@ def start(threads: int) -> Started:
 def started(threads: int, more: Mapping[str, Load]) -> Started:
     """Return the peer, with what else is to be timed, by names that `Ceilings.of` knows."""
     pool = ThreadPoolExecutor(threads)
-    always = _variants({**ceiling.loads(pool, threads), **more})
+    always = variants({**ceiling.loads(pool, threads), **more})
 
     def prepare(problem: Problem) -> Sequence[Variant]:
-        return [*always, *_variants(ceiling.move(pool, threads, problem.workload))]
+        return [*always, *variants(ceiling.move(pool, threads, problem.workload))]
 
     return Started(np.__version__, prepare)
 
 
-def _variants(loads: Mapping[str, Load]) -> list[Variant]:
+def variants(loads: Mapping[str, Load]) -> list[Variant]:
+    """Return what is to be timed as variants: nothing to be checked."""
     # What one call does travels in the name: the sizes are this process's choice.
     return [Variant(f"{name}:{work}", "reused", run, None) for name, (run, work) in loads.items()]

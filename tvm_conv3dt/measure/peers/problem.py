@@ -89,16 +89,23 @@ class Variant:
     output : str
         ``"fresh"`` where every call allocates its result, ``"reused"`` where calls share the memory.
     run : callable
-        Without arguments; its result is complete when it returns.
+        Without arguments; its result is complete when it returns, or after `wait`.
     array : callable or None
         Makes a NumPy array in the workload's format of what `run` returned; None where that is no result
-        of the problem, and not to be checked.
+        of the problem, and not to be checked. It waits for the result.
+    wait : callable or None
+        Waits for all calls that are only queued when `run` returns.
+    tolerance : float or None
+        Where it computes with less than the workload's dtype: the largest error allowed, as a share of the largest
+        result.
     """
 
     layout: str
     output: Literal["fresh", "reused"]
     run: Callable[[], Any]
     array: Callable[[Any], Array] | None
+    wait: Callable[[], object] | None = None
+    tolerance: float | None = None
 
 
 Prepare = Callable[[Problem], Sequence[Variant]]

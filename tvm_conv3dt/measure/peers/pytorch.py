@@ -16,7 +16,10 @@ from torch.nn import functional
 from tvm_conv3dt.measure.peers.problem import Problem, Started, Variant
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["start"]
+__all__ = ["FORMATS", "layer", "start"]
+
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last_3d": torch.channels_last_3d}
+"""PyTorch's memory formats of volumes, by name."""
 
 
 def start(threads: int) -> Started:
@@ -27,26 +30,26 @@ def start(threads: int) -> Started:
 
 
 def _prepare(problem: Problem) -> Sequence[Variant]:
-    formats = {"contiguous": torch.contiguous_format, "channels_last_3d": torch.channels_last_3d}
     return [
         Variant(
             name,
             "fresh",
-            _layer(problem, memory_format),
+            layer(problem, memory_format),
             lambda y: problem.from_channels_first(y.numpy()),
         )
-        for name, memory_format in formats.items()
+        for name, memory_format in FORMATS.items()
     ]
 
 
-def _layer(problem: Problem, memory_format: Any) -> Callable[[], Any]:
+def layer(problem: Problem, memory_format: Any, device: str = "cpu") -> Callable[[], Any]:
+    """Return the layer as a call without arguments, its arrays on `device` already."""
     workload = problem.workload
 
     def tensor(array: Any) -> Any:
-        return torch.from_numpy(array).contiguous(memory_format=memory_format)
+        return torch.from_numpy(array).to(device).contiguous(memory_format=memory_format)
 
     x, filters = tensor(problem.channels_first), tensor(problem.filters_by_channels)
-    bias = None if problem.bias is None else torch.from_numpy(problem.bias)
+    bias = None if problem.bias is None else torch.from_numpy(problem.bias).to(device)
     before, after = workload.pad_before, problem.pad_after
     # output_padding may be one less than the larger of stride and dilation.
     pads = tuple(

@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def _turn(variant: Variant, request: Turn) -> Samples | Failure:
-    samples = timing.turn(variant.run, request.seconds)
+    samples = timing.turn(variant.run, request.seconds, variant.wait)
     return Samples(tuple(samples)) if timing.rest() else _restless()
 
 
@@ -81,7 +81,7 @@ def _checked(variants: Sequence[Variant], request: Prepare) -> Prepared | Failur
                 np.save(request.expected, y)
             # A file does not say which two bytes are a bfloat16.
             expected = np.load(request.expected, mmap_mode="r").view(request.workload.numpy_dtype)
-            fault = _compare(y, expected)
+            fault = _compare(y, expected, variant.tolerance)
         if fault:
             faults[variant.layout] = fault
         else:
@@ -91,7 +91,7 @@ def _checked(variants: Sequence[Variant], request: Prepare) -> Prepared | Failur
     return Prepared(right, faults) if timing.rest() else _restless()
 
 
-def _compare(y: Array, expected: Array) -> str:
+def _compare(y: Array, expected: Array, tolerance: float | None) -> str:
     """Return what is wrong with a result; nothing where it is right."""
     if y.shape != expected.shape or y.dtype != expected.dtype:
         return (
@@ -106,7 +106,9 @@ def _compare(y: Array, expected: Array) -> str:
         # A maximum that NaN takes part in is NaN, and Python's `max` would lose it.
         error = difference if not difference <= error else error
         largest = max(largest, float(np.max(np.abs(ours), initial=0.0)))
-    if error <= _ROUNDINGS * EPSILON[expected.dtype.name] * largest:
+    if tolerance is None:
+        tolerance = _ROUNDINGS * EPSILON[expected.dtype.name]
+    if error <= tolerance * largest:
         return ""
     return f"it differs from ours by up to {error:.3g}, where the largest result is {largest:.3g}"
 
