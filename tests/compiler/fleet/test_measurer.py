@@ -123,7 +123,9 @@ def test_candidates_of_every_type_are_exact_on_a_board(two, measuring, host):
 
 def test_boards_share_candidates_and_each_is_told_once(two, measuring, good, host):
     layout = default_schedule(WORKLOAD, host).layout(host)
-    one = replace(request(good, host, seconds=0.02), baseline=Baseline(Candidate(layout, good), 1.0))
+    one = replace(
+        request(good, host, seconds=0.02), baseline=Baseline(Candidate(layout, good), 1.0)
+    )
     outcomes = list(measuring(two).measure_each((one, 60) for _ in range(12)))
     assert sorted(index for index, _ in outcomes) == list(range(12))
     assert len({outcome.board for _, outcome in outcomes}) == 2

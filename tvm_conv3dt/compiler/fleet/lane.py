@@ -62,6 +62,8 @@ class Lane:
         self.not_before = 0.0
         """When to ask for a board again."""
         self.deadline = time.monotonic() + _START_SECONDS
+        self.fresh = True
+        """Whether it has been given nothing yet."""
         self._session_ends = 0.0
         self._asking: Tracker | None = None
         self._worker = WorkerProcess(_WORKER, [])
@@ -114,7 +116,7 @@ class Lane:
 
     def begin(self, job: Job) -> None:
         """Build and measure a candidate."""
-        self.job = job
+        self.job, self.fresh = job, False
         self.state, self.deadline = State.BUSY, time.monotonic() + job.timeout
         self._worker.send(job.request)
 

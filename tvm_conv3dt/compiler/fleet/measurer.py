@@ -23,6 +23,8 @@ __all__ = ["FleetMeasurer"]
 
 # A candidate that lost so many sessions is to blame itself; one that hangs costs much, and has fewer.
 _MOST_LOSSES = {"crash": 3, "timeout": 2}
+# A board ends a session after so long: one that this machine left without a word is free again then.
+_SESSION_SECONDS = 900.0
 _SESSION_CANDIDATES = 5
 _TICK = 0.5
 
@@ -159,7 +161,7 @@ class FleetMeasurer(AnyMeasurer):
 
     def _give(self, lane: Lane, job: Job) -> bool:
         """Give a lane its job; False where its session is over, or about to be."""
-        if lane.lasts(job.timeout + self._settings.board_seconds):
+        if lane.fresh or lane.lasts(job.timeout + self._settings.board_seconds):
             try:
                 lane.begin(job)
             except WorkerLostError:
@@ -217,8 +219,7 @@ class FleetMeasurer(AnyMeasurer):
         if grant is None:
             return
         seconds = self._settings.board_seconds
-        # Long enough for several candidates, and no longer: a board that this machine left without a word is free again then.
-        session = _SESSION_CANDIDATES * (seconds + 60.0)
+        session = _SESSION_SECONDS + _SESSION_CANDIDATES * seconds
         try:
             lane.join(Join(grant, self._device, self.threads, session), seconds)
         except WorkerLostError:

@@ -73,16 +73,16 @@ def _first_line(error: Exception) -> str:
 def main() -> None:
     """Answer until the connection or the session ends."""
     connection: Connection[Any, Any] = Connection(int(sys.argv[1]))
-    connection.send(READY)
     try:
+        connection.send(READY)
         session = _join(connection, connection.recv())
         while session is not None:
             outcome = _measure(connection, session, connection.recv())
             connection.send(outcome)
             if isinstance(outcome, Lost):
                 return
-    except EOFError:
-        return
+    except (EOFError, BrokenPipeError):
+        return  # who asked is gone
 
 
 if __name__ == "__main__":
