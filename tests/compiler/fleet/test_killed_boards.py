@@ -79,7 +79,7 @@ def test_log_has_every_finished_trial_once(fleet, host, small, tmp_path, monkeyp
         trials=TRIALS,
         logs=tmp_path / "logs",
         schedules=tmp_path / "schedules",
-        fleet=FleetSettings(fleet.address, KEY, board_seconds=4.0, wait_seconds=60.0),
+        fleet=FleetSettings(fleet.address, KEY, board_seconds=5.0, wait_seconds=60.0),
         on_progress=report,
         on_note=notes.append,
     )
@@ -87,7 +87,7 @@ def test_log_has_every_finished_trial_once(fleet, host, small, tmp_path, monkeyp
 
     # Every trial ended and was told once, and each that was right is in the log once, as it was told.
     assert [each.trial for each in reports] == list(range(1, TRIALS + 1))
-    assert {each.failure for each in reports} <= {None, "crash", "timeout"}, notes
+    assert {each.failure for each in reports} <= {None, "timeout"}, notes
     folder = tmp_path / "logs" / host.name / small.id
     lines = (folder / "database_tuning_record.json").read_text().splitlines()
     records = [json.loads(line)[1] for line in lines]

@@ -235,6 +235,26 @@ def test_gpus_are_refused(host):
         FleetMeasurer(catalogue.get("cuda-sm80"), 1, settings)
 
 
+def test_candidate_is_not_to_blame_for_boards_that_vanish(fleet, measuring, good, host):
+    """One board is killed again and again under one candidate, more often than candidates may crash."""
+    port = fleet.add()
+    measurer = measuring(fleet, wait_seconds=60.0)
+    give = measurer._give
+    given = []
+
+    def give_and_kill(lane, job):
+        done = give(lane, job)
+        given.append(job)
+        if len(given) <= 4:
+            fleet.signal(port, signal.SIGKILL)
+            fleet.add(port=port)
+        return done
+
+    measurer._give = give_and_kill
+    assert isinstance(measurer.measure(request(good, host, seconds=1.0), 60), Timed)
+    assert len(given) == 5
+
+
 def crash_a_session(fleet, host):
     """Run code on a board that ends its process."""
     import tvm

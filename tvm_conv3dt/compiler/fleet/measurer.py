@@ -11,6 +11,7 @@ from typing import Any
 
 from tvm_conv3dt.compiler.fleet.lane import HAVING_A_BOARD, Job, Lane, State
 from tvm_conv3dt.compiler.fleet.messages import Join, Lost, Unfit
+from tvm_conv3dt.compiler.fleet.ping import listens
 from tvm_conv3dt.compiler.fleet.recruiter import FleetSettings, Recruiter
 from tvm_conv3dt.compiler.fleet.roster import Roster
 from tvm_conv3dt.compiler.linker import linker_command
@@ -21,8 +22,9 @@ from tvm_conv3dt.worker_process import WorkerLostError
 
 __all__ = ["FleetMeasurer"]
 
-# A candidate that lost so many sessions is to blame itself; one that hangs costs much, and has fewer.
-_MOST_LOSSES = {"crash": 3, "timeout": 2}
+# A candidate that lost so many sessions is to blame itself. One that hangs costs much, and has fewer; where boards
+# vanished altogether, it is the likely reason only after many.
+_MOST_LOSSES = {"crash": 3, "timeout": 2, "vanished": 6}
 # A board ends a session after so long: one that this machine left without a word is free again then.
 _SESSION_SECONDS = 900.0
 _SESSION_CANDIDATES = 5
@@ -237,8 +239,10 @@ class FleetMeasurer(AnyMeasurer):
             self._roster.fail(board, job, reason)
         if job is None:
             return
-        job.lost.append(kind)
-        if job.lost.count(kind) >= _MOST_LOSSES[kind]:
+        vanished = kind == "crash" and board is not None and not listens(board)
+        loss = "vanished" if vanished else kind
+        job.lost.append(loss)
+        if job.lost.count(loss) >= _MOST_LOSSES[loss]:
             yield (
                 job.index,
                 Failure(kind, f"{len(job.lost)} sessions with boards were lost: {reason}"),
