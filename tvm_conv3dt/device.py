@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ _CATALOGUE = Path(__file__).with_name("devices.toml")
 
 # What an unknown CPU of an architecture can be built for, most demanding first.
 _LEVELS = {"x86_64": ("x86-64-v4", "x86-64-v3", "x86-64-v2"), "aarch64": ("aarch64",)}
+
+# The other names of what this package calls x86_64, aarch64 and armv7: the last also of a 64-bit core's 32-bit state.
+_ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64", "armv7l": "armv7", "armv8l": "armv7"}
 
 _AVX512 = ("avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl")
 _V2 = ("sse3", "ssse3", "sse4_1", "sse4_2", "popcnt")
@@ -50,9 +53,9 @@ _NUMPY_FEATURES = {
     "ASIMD": ("asimd",),
     "ASIMDHP": ("asimdhp",),
 }
-# Bits of AT_HWCAP, which NumPy reports only as far as it was built with kernels for them.
-_AT_HWCAP = 16
-_AARCH64_BITS = {"asimd": 1, "asimdhp": 10, "asimddp": 20, "sve": 22}
+# Bits of AT_HWCAP and, from 32 on, of AT_HWCAP2: NumPy reports only what it was built with kernels for.
+_AT_HWCAP, _AT_HWCAP2 = 16, 26
+_AARCH64_BITS = {"asimd": 1, "asimdhp": 10, "asimddp": 20, "sve": 22, "sve2": 33, "bf16": 46}
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Device:
     os : str
         ``"linux"``.
     arch : str
-        ``"x86_64"`` or ``"aarch64"``; for cuda ``"sm_80"`` and the like.
+        ``"x86_64"``, ``"aarch64"`` or ``"armv7"``; for cuda ``"sm_80"`` and the like.
     mcpu : str
         LLVM's name of the CPU, which decides on the instructions that a library may hold.
     mattr : tuple of str
@@ -87,6 +90,9 @@ class Device:
         Devices whose schedules may be used where this one has none, nearest first.
     gpu : Gpu or None
         What a device of kind cuda allows.
+    host : str
+        For a device of kind cuda the one that it is always beside, such as ``"jetson-orin"``; empty where that
+        is any CPU of the machine that builds.
     """
 
     name: str
@@ -104,6 +110,12 @@ class Device:
     l3_bytes: int
     fallback: tuple[str, ...]
     gpu: Gpu | None = None
+    host: str = ""
+
+    @property
+    def triple(self) -> str:
+        """GNU's name of the platform, for a device that is a CPU: ``"aarch64-linux-gnu"``."""
+        return f"{self.arch}-{self.os}-gnu{'eabihf' if self.arch == 'armv7' else ''}"
 
 
 def names() -> tuple[str, ...]:
@@ -199,7 +211,7 @@ def host(microarchitecture: str | None = None) -> Device:
 def architecture() -> str:
     """Return this machine's architecture under one name per architecture: ``"x86_64"``, ``"aarch64"``, …."""
     machine = platform.machine().lower()
-    return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+    return _ARCHITECTURES.get(machine, machine)
 
 
 def cpu_features() -> frozenset[str]:
@@ -226,7 +238,7 @@ def _hwcap() -> int:
     getauxval = ctypes.CDLL(None).getauxval
     getauxval.restype = ctypes.c_ulong
     getauxval.argtypes = [ctypes.c_ulong]
-    return int(getauxval(_AT_HWCAP))
+    return int(getauxval(_AT_HWCAP)) | int(getauxval(_AT_HWCAP2)) << 32
 
 
 def _caches(root: Path) -> tuple[int, int, int]:
@@ -269,11 +281,18 @@ def _parse(path: Path) -> dict[str, Device]:
                 values[field.name] = _value(path, name, field.name, str(field.type), entry)
             elif inherited is not None:
                 values[field.name] = getattr(inherited, field.name)
+            elif field.default is not MISSING:
+                values[field.name] = field.default
             else:
                 raise _bad_entry(path, name, f"its field {field.name} is missing")
         unknown = sorted(set(entry) - set(values) - {"inherits"})
         if (values["kind"] == "cuda") != (values["gpu"] is not None):
             raise _bad_entry(path, name, "devices of kind cuda have a table gpu, and no others")
+        if values["host"] and (
+            values["kind"] != "cuda" or not _is_cpu(devices.get(values["host"]))
+        ):
+            rule = f"its host {values['host']} must be a CPU that comes before it, and only GPUs have one"
+            raise _bad_entry(path, name, rule)
         if unknown:
             raise _bad_entry(path, name, f"it has unknown fields: {', '.join(unknown)}")
         devices[name] = Device(**values)
@@ -282,6 +301,10 @@ def _parse(path: Path) -> dict[str, Device]:
             if name not in devices:
                 raise _bad_entry(path, device.name, f"its fallback {name} is no device")
     return devices
+
+
+def _is_cpu(device: Device | None) -> bool:
+    return device is not None and device.kind != "cuda"
 
 
 def _gpu(path: Path, name: str, entry: dict[str, Any], inherited: Device | None) -> Gpu | None:

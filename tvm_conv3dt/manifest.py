@@ -115,8 +115,9 @@ class Manifest:
         Version of the compute definition.
     platform : Platform
         What all levels are for.
-    runtime : LibraryFile
-        TVM's runtime library, which the libraries of all levels call.
+    runtime : LibraryFile or None
+        TVM's runtime library, which the libraries of all levels call; None where the bundle has none, as for
+        architectures that TVM has no package for: its libraries are for programs that bring their own.
     cuda : CudaRuntime or None
         What kernels for GPUs need beside it; None for CPUs.
     layers : tuple of Layer
@@ -132,7 +133,7 @@ class Manifest:
     tvm_ffi: str
     definition: int
     platform: Platform
-    runtime: LibraryFile
+    runtime: LibraryFile | None
     cuda: CudaRuntime | None
     layers: tuple[Layer, ...]
     levels: tuple[Level, ...]
@@ -192,7 +193,7 @@ class Manifest:
             "tvm_ffi": self.tvm_ffi,
             "definition": self.definition,
             "platform": asdict(self.platform),
-            "runtime": asdict(self.runtime),
+            "runtime": None if self.runtime is None else asdict(self.runtime),
             "cuda": None if self.cuda is None else asdict(self.cuda),
             "wrapper": None if self.wrapper is None else asdict(self.wrapper),
             "layers": [_layer_to_dict(layer) for layer in self.layers],
@@ -211,14 +212,14 @@ def _layer_to_dict(layer: Layer) -> dict[str, Any]:
 
 def _manifest(fields: Fields) -> Manifest:
     fields.integer("schema")
-    cuda, wrapper = fields.optional_child("cuda"), fields.optional_child("wrapper")
+    runtime, cuda, wrapper = map(fields.optional_child, ("runtime", "cuda", "wrapper"))
     manifest = Manifest(
         package=fields.text("package"),
         tvm=fields.text("tvm"),
         tvm_ffi=fields.text("tvm_ffi"),
         definition=fields.integer("definition"),
         platform=_platform(fields.child("platform")),
-        runtime=LibraryFile.from_fields(fields.child("runtime")),
+        runtime=None if runtime is None else LibraryFile.from_fields(runtime),
         cuda=None if cuda is None else CudaRuntime.from_fields(cuda),
         layers=tuple(_layer(layer) for layer in fields.children("layers")),
         levels=tuple(Level.from_fields(level) for level in fields.children("levels")),

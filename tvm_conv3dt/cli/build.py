@@ -32,6 +32,13 @@ from tvm_conv3dt.paths import schedule_folders
     help="Where there is no schedule, compile the design space's default point.",
 )
 @click.option(
+    "--runtime",
+    type=options.FILE,
+    metavar="PATH",
+    help="TVM's runtime library for the devices, or TVM's wheel for them; where not given the installed one, or "
+    "for another architecture one that pip downloads.",
+)
+@click.option(
     "--with-wrapper",
     is_flag=True,
     help="Put this package's runtime into the bundle as conv3dt.pyz: a machine with NumPy and apache-tvm-ffi then "
@@ -46,6 +53,7 @@ def command(
     folder: Path,
     schedules: Path,
     allow_untuned: bool,
+    runtime: Path | None,
     with_wrapper: bool,
     as_json: bool,
 ) -> None:
@@ -56,6 +64,7 @@ def command(
       tvm-conv3dt build --device x86-64-v3 --workloads demo -o bundle --allow-untuned
       tvm-conv3dt build --device x86-64-v2 --device x86-64-v3 --device x86-64-v4 \\
         --workloads demo -o bundle --allow-untuned
+      tvm-conv3dt build --device raspberry-pi-4 --workloads demo -o board --allow-untuned
     """
     named = workload_set.resolve_all(workload_names, data_format, dtype)
     devices = list(dict.fromkeys(options.resolve_device(name) for name in device_names))
@@ -68,6 +77,7 @@ def command(
             folder,
             schedules=schedule_folders(schedules),
             allow_untuned=allow_untuned,
+            runtime=runtime,
             with_wrapper=with_wrapper,
             on_progress=steps.begin,
         )

@@ -13,16 +13,15 @@ import tvm
 
 import tvm_conv3dt
 from tvm_conv3dt import cudart, paths
-from tvm_conv3dt import device as devices
-from tvm_conv3dt.compiler import definition, kernel, schedule, wrapper
+from tvm_conv3dt.compiler import definition, kernel, schedule, target_runtime, wrapper
 from tvm_conv3dt.compiler.levels import levels_of
 from tvm_conv3dt.compiler.schedule import Schedule
 from tvm_conv3dt.compiler.target import host_of
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import (
+    Conv3dtError,
     FileFormatError,
     FileWriteError,
-    UnsupportedError,
     WorkloadNotFoundError,
     describe,
 )
@@ -32,8 +31,6 @@ from tvm_conv3dt.workload_set import NamedWorkload
 
 __all__ = ["build_bundle"]
 
-_RUNTIME = "libtvm_runtime.so"
-_CUDA_RUNTIME = "libtvm_runtime_cuda.so"
 _LICENCES = ("LICENSE", "NOTICE")
 
 
@@ -44,6 +41,7 @@ def build_bundle(
     *,
     schedules: Iterable[Path] | None = None,
     allow_untuned: bool = False,
+    runtime: Path | None = None,
     with_wrapper: bool = False,
     on_progress: Callable[[str], None] | None = None,
 ) -> Manifest:
@@ -61,6 +59,9 @@ def build_bundle(
         Folders of schedules, nearest first; by default the working directory's and the package's.
     allow_untuned : bool
         Whether to build the default point where there is no schedule.
+    runtime : Path, optional
+        TVM's runtime library for the devices, or a wheel that holds it; by default the installed one or, for
+        another architecture, one of the same version that is downloaded (see `target_runtime.place`).
     with_wrapper : bool
         Whether to put this package's runtime into the bundle (`wrapper.write`).
     on_progress : callable, optional
@@ -76,7 +77,9 @@ def build_bundle(
     DeviceError
         If the devices cannot be levels of one bundle (`levels_of`).
     UnsupportedError
-        If a workload, or a device, cannot be compiled for yet.
+        If a workload cannot be compiled yet.
+    LibraryError
+        If `runtime` is not for these devices, or there is no runtime library to be had.
     WorkloadNotFoundError
         If there is no schedule for a workload and a device, and `allow_untuned` is false.
     FileWriteError
@@ -84,8 +87,6 @@ def build_bundle(
     """
     named = list({each.name: each for each in named}.values())
     levels = levels_of(devices)
-    for device in levels:
-        _require_native(device)
     folders = list(paths.schedule_folders() if schedules is None else schedules)
     chosen = {
         device: [(each, _schedule(each, device, folders, allow_untuned)) for each in named]
@@ -96,12 +97,14 @@ def build_bundle(
         output.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
         try:
-            manifest = _fill(staging, chosen, with_wrapper, on_progress)
+            manifest = _fill(staging, chosen, runtime, with_wrapper, on_progress)
             staging.chmod(0o755)
             _replace(staging, output)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
+        if isinstance(error, Conv3dtError):
+            raise
         raise _not_written(output, error) from error
     return manifest
 
@@ -130,9 +133,13 @@ def _schedule(
 def _fill(
     folder: Path,
     chosen: Mapping[Device, Sequence[tuple[NamedWorkload, Schedule]]],
+    given_runtime: Path | None,
     with_wrapper: bool,
     on_progress: Callable[[str], None] | None,
 ) -> Manifest:
+    first = next(iter(chosen))
+    # Before the kernels: what is missing here would be found out minutes later.
+    runtime, cuda_runtime = _place_runtime(folder, first, given_runtime)
     levels, toolkit = [], ""
     for device, layers in chosen.items():
         kernels = []
@@ -146,15 +153,14 @@ def _fill(
             kernels.append(_kernel(folder, each, its_schedule, built))
         host, arch = host_of(device), device.arch if device.kind == "cuda" else None
         levels.append(Level(device.name, host.mcpu, host.cpu_features, tuple(kernels), arch))
-    first = next(iter(chosen))
     manifest = Manifest(
         package=tvm_conv3dt.__version__,
         tvm=tvm.__version__,
         tvm_ffi=metadata.version("apache-tvm-ffi"),
         definition=definition.VERSION,
         platform=Platform(first.kind, first.os, host_of(first).arch),
-        runtime=_copy_runtime(folder),
-        cuda=_copy_cuda_runtime(folder, toolkit) if first.kind == "cuda" else None,
+        runtime=runtime,
+        cuda=None if cuda_runtime is None else CudaRuntime(cuda_runtime, cudart.NAME, toolkit),
         layers=tuple(_layer(each) for each, _ in chosen[first]),
         levels=tuple(levels),
         wrapper=wrapper.write(folder) if with_wrapper else None,
@@ -183,33 +189,16 @@ def _kernel(folder: Path, each: NamedWorkload, its: Schedule, built: kernel.Kern
     )
 
 
-def _copy_runtime(folder: Path) -> LibraryFile:
-    """Copy TVM's runtime library, with its licence, from the installed TVM."""
-    package = Path(tvm.__file__).parent
-    shutil.copyfile(package / "lib" / _RUNTIME, folder / _RUNTIME)
-    for name in _LICENCES:
-        shutil.copyfile(package / name, folder / f"{name}.tvm")
-    return LibraryFile.of(folder / _RUNTIME)
-
-
-def _copy_cuda_runtime(folder: Path, toolkit: str) -> CudaRuntime:
-    """Copy the part of TVM's runtime that drives GPUs, from the installed TVM."""
-    shutil.copyfile(Path(tvm.__file__).parent / "lib" / _CUDA_RUNTIME, folder / _CUDA_RUNTIME)
-    return CudaRuntime(LibraryFile.of(folder / _CUDA_RUNTIME), cudart.NAME, toolkit)
-
-
-def _require_native(device: Device) -> None:
-    if host_of(device).arch != devices.architecture():
-        raise UnsupportedError(
-            describe(
-                "build",
-                "a bundle for device",
-                device.name,
-                f"it has another architecture ({device.arch}) than this machine, "
-                "which is not supported yet",
-                f"build on a machine of {device.arch}",
-            )
-        )
+def _place_runtime(
+    folder: Path, device: Device, given: Path | None
+) -> tuple[LibraryFile | None, LibraryFile | None]:
+    """Copy TVM's runtime library, for GPUs also the part that drives them, with TVM's licence."""
+    found = target_runtime.place(folder, host_of(device), gpu=device.kind == "cuda", given=given)
+    if found:
+        for name in _LICENCES:
+            shutil.copyfile(Path(tvm.__file__).parent / name, folder / f"{name}.tvm")
+    runtime, cuda, *_ = (*map(LibraryFile.of, found), None, None)
+    return runtime, cuda
 
 
 def _require_replaceable(output: Path) -> None:
@@ -235,7 +224,9 @@ def _holds_only_a_bundle(folder: Path) -> bool:
         manifest = Manifest.read(folder)
     except FileFormatError:
         return False
-    known = {FILE_NAME, manifest.runtime.file, *(f"{name}.tvm" for name in _LICENCES)}
+    known = {FILE_NAME, *(f"{name}.tvm" for name in _LICENCES)}
+    if manifest.runtime is not None:
+        known.add(manifest.runtime.file)
     if manifest.cuda is not None:
         known.add(manifest.cuda.library.file)
     if manifest.wrapper is not None:
@@ -262,8 +253,6 @@ def _replace(staging: Path, output: Path) -> None:
 
 
 def _not_written(output: Path, error: OSError) -> FileWriteError:
-    if isinstance(error, FileWriteError):
-        return error
     reason = os.strerror(error.errno) if error.errno else str(error)
     mend = "check its permissions and the free space, or name another folder"
     return FileWriteError(describe("write", "bundle", str(output), reason, mend))

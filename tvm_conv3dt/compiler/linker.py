@@ -11,27 +11,30 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tvm_conv3dt.device import Device
+from tvm_conv3dt.device import Device, architecture
 from tvm_conv3dt.errors import CompilerMissingError, describe
 
 __all__ = ["link", "linker_command"]
 
 # zig links against a chosen glibc: the oldest that NumPy's wheels still support, for older boards.
 _ZIG_GLIBC = "2.17"
+# Where it has another name for an architecture than the rest of the world.
+_ZIG_ARCHITECTURES = {"armv7": "arm"}
 
 
 def linker_command(device: Device) -> list[str]:
     """Return the command that links for `device`, without its arguments.
 
     ``CC`` is followed where it is set. For another architecture than this machine's the package
-    ``ziglang`` is taken, which links for all of them.
+    ``ziglang`` is taken, which links for all of them and against an old C library; else a cross compiler of GNU's.
 
     Raises
     ------
     CompilerMissingError
         If there is neither a C compiler nor ``ziglang``, or ``CC`` is no command.
     """
-    if device.arch == os.uname().machine:
+    native = device.arch == architecture()
+    if native:
         named = os.environ.get("CC", "").strip()
         if named:
             return _words(named)
@@ -40,8 +43,11 @@ def linker_command(device: Device) -> list[str]:
             if found:
                 return [found]
     if importlib.util.find_spec("ziglang"):
-        triple = f"{device.arch}-{device.os}-gnu.{_ZIG_GLIBC}"
+        zigs = _ZIG_ARCHITECTURES.get(device.arch, device.arch)
+        triple = f"{device.triple.replace(device.arch, zigs, 1)}.{_ZIG_GLIBC}"
         return [sys.executable, "-m", "ziglang", "cc", "-target", triple]
+    if not native and (cross := shutil.which(f"{device.triple.replace('armv7', 'arm')}-gcc")):
+        return [cross]
     raise CompilerMissingError(
         describe(
             "link",

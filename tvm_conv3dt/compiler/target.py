@@ -98,10 +98,13 @@ def _microarchitecture() -> str | None:
 
 
 def host_of(device: Device) -> Device:
-    """Return the CPU that calls kernels of `device`: itself, or for a GPU any of this machine's architecture."""
+    """Return the CPU that calls kernels of `device`: itself, or for a GPU the one that its entry names.
+
+    Where an entry names none, it is any CPU of this machine's architecture.
+    """
     if device.kind != "cuda":
         return device
-    return catalogue.get(_HOSTS[catalogue.architecture()])
+    return catalogue.get(device.host or _HOSTS[catalogue.architecture()])
 
 
 def target_of(device: Device) -> tvm.target.Target:
@@ -117,7 +120,7 @@ def target_of(device: Device) -> tvm.target.Target:
         return tvm.target.Target(gpu, host=target_of(host_of(device)))
     config = {
         "kind": "llvm",
-        "mtriple": f"{device.arch}-{device.os}-gnu",
+        "mtriple": device.triple,
         "mcpu": device.mcpu,
         "num-cores": device.cores,
         # What is worth vectors says so itself, and LLVM 22 stores too much where it makes a masked store of one

@@ -161,9 +161,11 @@ def load_runtime(folder: Path, manifest: Manifest) -> None:
     Raises
     ------
     LibraryError
-        If the bundle's copy is missing, modified or not loadable, or the process holds another TVM's; or if a
-        bundle for GPUs needs a CUDA runtime library that is not found.
+        If the bundle has none, or its copy is missing, modified or not loadable, or the process holds another
+        TVM's; or if a bundle for GPUs needs a CUDA runtime library that is not found.
     """
+    if manifest.runtime is None:
+        raise _without_runtime(folder, manifest)
     with _lock:
         check_content(folder, manifest.runtime)
         held = _is_registered(_MARK)
@@ -181,6 +183,19 @@ def load_runtime(folder: Path, manifest: Manifest) -> None:
             path = _load_once(folder, cuda.library, manifest.tvm, ctypes.RTLD_LOCAL)
             if not _is_registered(_CUDA_MARK):
                 raise _refuse(path, "it is not the part of TVM's runtime that drives GPUs")
+
+
+def _without_runtime(folder: Path, manifest: Manifest) -> LibraryError:
+    return LibraryError(
+        describe(
+            "load",
+            "bundle",
+            str(folder),
+            f"it holds no runtime library of TVM: for {manifest.platform.arch} there is none to download, and its "
+            "libraries are for C and C++ programs that bring their own",
+            "build the bundle again with --runtime PATH, a libtvm_runtime.so for this machine",
+        )
+    )
 
 
 def _is_registered(function: str) -> bool:
