@@ -28,7 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="ID",
         help="run the sweep's checks on this one workload instead: what a failure names",
     )
-    parser.getgroup("aarch64", "bundles on an aarch64 machine, which is emulated elsewhere").addoption(
+    parser.getgroup(
+        "aarch64", "bundles on an aarch64 machine, which is emulated elsewhere"
+    ).addoption(
         "--whole-layers",
         action="store_true",
         help="run the largest layers of set ci there in their full size too (many minutes)",

@@ -30,10 +30,10 @@ def free_port():
         return found.getsockname()[1]
 
 
-def start(*arguments, **variables):
+def start(*arguments, python=(sys.executable,), **variables):
     """Start a program of Python's in a group of its own, which is killed as one."""
     return subprocess.Popen(
-        [sys.executable, *arguments],
+        [*python, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -90,6 +90,17 @@ class LoopbackFleet:
         tracker = ("--tracker", str(self.address), "--key", key)
         ports = ("--host", "127.0.0.1", "--port", str(port), "--port-end", str(port + 1))
         self.boards[port] = start("-m", "tvm.exec.rpc_server", *tracker, *ports, **variables)
+        return port
+
+    def add_emulated(self, key, python, **variables):
+        """Start a board with another Python, which needs no command line of this package's."""
+        port = free_port()
+        program = (
+            "import sys; from tvm_conv3dt.compiler.fleet.server import serve; "
+            "serve(('127.0.0.1', int(sys.argv[1])), sys.argv[2], '127.0.0.1', int(sys.argv[3]))"
+        )
+        words = ("-c", program, str(self.address.port), key, str(port))
+        self.boards[port] = start(*words, python=python, **variables)
         return port
 
     def wait_for(self, count, key=KEY):
