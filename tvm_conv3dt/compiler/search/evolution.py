@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from itertools import islice
 from statistics import median
-from types import ModuleType
 from typing import Any
 
-import numpy as np
 from tvm import s_tir
 from tvm.s_tir import meta_schedule as ms
 
@@ -22,6 +18,7 @@ from tvm_conv3dt import threads as cores
 from tvm_conv3dt.compiler import kernel
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.schedule import point_schedule, trace_json
+from tvm_conv3dt.compiler.search.context import numpy_seeded, tune_context
 from tvm_conv3dt.compiler.search.log import TuningLog
 from tvm_conv3dt.compiler.search.measurer import (
     AnyMeasurer,
@@ -118,7 +115,7 @@ class Search:
 
         save(finished=False)
         try:
-            with _numpy_seeded(settings.seed + len(earlier)):
+            with numpy_seeded(settings.seed + len(earlier)):
                 self._search(database, records, lambda: save(finished=False))
         finally:
             save(finished=self.trials >= settings.trials)
@@ -159,7 +156,7 @@ class Search:
         threads = min(settings.threads, cores.available())  # candidates may run elsewhere
         # Each run of a log draws anew.
         seed = settings.seed + 1000 * len(log.runs())
-        context = _tune_context(
+        context = tune_context(
             mod=module,
             target=target,
             space_generator=generator(layout, log.device, seed),
@@ -322,29 +319,3 @@ def _median(seconds: Iterable[Any]) -> float:
 def _arguments(sch: s_tir.Schedule) -> list[ms.arg_info.ArgInfo]:
     function = next(iter(sch.mod.functions.values()))
     return list(ms.arg_info.ArgInfo.from_prim_func(function))
-
-
-@contextmanager
-def _numpy_seeded(seed: int) -> Iterator[None]:
-    """Seed NumPy's global generator: the cost model draws from it until it has learned enough."""
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
-
-
-def _tune_context(**arguments: Any) -> ms.TuneContext:
-    """Return a tune context, without the half minute that it takes to parse tensor intrinsics.
-
-    Its constructor imports every tensor intrinsic of every target, 248 parsed scripts; this space uses none.
-    """
-    name = "tvm.s_tir.tensor_intrin"
-    if name in sys.modules:
-        return ms.TuneContext(**arguments)
-    sys.modules[name] = ModuleType(name)
-    try:
-        return ms.TuneContext(**arguments)
-    finally:
-        del sys.modules[name]
