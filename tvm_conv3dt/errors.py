@@ -17,6 +17,7 @@ __all__ = [
     "DeviceError",
     "FileFormatError",
     "FileWriteError",
+    "FleetError",
     "LibraryError",
     "PlatformError",
     "SignatureError",
@@ -118,6 +119,10 @@ class VerificationError(Conv3dtError):
     """A kernel whose result differs from the reference."""
 
     exit_code = KERNEL_FAILED
+
+
+class FleetError(Conv3dtError, OSError):
+    """A fleet's tracker that does not answer, or no board of it that can be used."""
 
 
 class TuningError(Conv3dtError):

@@ -97,6 +97,11 @@ class WorkerProcess:
         WorkerTimeoutError
             If there is no answer within `timeout` seconds.
         """
+        self.send(request)
+        return self.receive(timeout)
+
+    def send(self, request: object) -> None:
+        """Send a request, whose answer `receive` returns; raises as `ask`."""
         try:
             self._connection.send(request)
         except OSError:
@@ -104,7 +109,10 @@ class WorkerProcess:
         except BaseException:
             self.close()
             raise
-        return self.receive(timeout)
+
+    def fileno(self) -> int:
+        """Return the descriptor that can be read when there is an answer: for ``multiprocessing.connection.wait``."""
+        return self._connection.fileno()
 
     def receive(self, timeout: float) -> Any:
         """Return the next answer; raises as `ask`."""

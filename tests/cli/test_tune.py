@@ -46,7 +46,7 @@ def promotion(folder):
 def tuner(monkeypatch):
     calls = []
 
-    def tune(named, device, *, on_progress, **settings):
+    def tune(named, device, *, on_progress, on_note, **settings):
         calls.append(([each.name for each in named], device.name, settings))
         for trial, best in [(1, 3.0), (2, 3.0), (3, 1.5)]:
             failure = "wrong" if trial == 2 else None
@@ -77,6 +77,7 @@ def test_tune_hands_its_options_on(tuner, tmp_path):
         "time_limit": 9.5,
         "seed": 4,
         "threads": 2,
+        "fleet": None,
         "logs": tmp_path / "logs",
         "schedules": tmp_path / "schedules",
     }
@@ -107,7 +108,7 @@ def test_tune_refuses_values_that_mean_nothing(option):
 def test_promote_hands_its_options_on(monkeypatch, tmp_path):
     calls = []
 
-    def promote(named, device, **settings):
+    def promote(named, device, *, on_note, **settings):
         calls.append(([each.name for each in named], settings))
         return [promotion(settings["schedules"])]
 
@@ -125,6 +126,7 @@ def test_promote_hands_its_options_on(monkeypatch, tmp_path):
                 "top": 5,
                 "threads": None,
                 "keep": 8,
+                "fleet": None,
             },
         )
     ]

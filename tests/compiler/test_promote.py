@@ -14,7 +14,7 @@ from tvm_conv3dt import cuda_driver
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler import kernel, promote, schedule
 from tvm_conv3dt.compiler.search.log import TuningLog
-from tvm_conv3dt.compiler.search.measurer import Failure, Timed
+from tvm_conv3dt.compiler.search.measurer import AnyMeasurer, Failure, Timed
 from tvm_conv3dt.compiler.spaces import llvm
 from tvm_conv3dt.compiler.spaces.point import Point, point_of
 from tvm_conv3dt.compiler.target import target_of
@@ -32,7 +32,7 @@ def scheduled(workload, device, point):
     return sch
 
 
-class Judge:
+class Judge(AnyMeasurer):
     """Stands for a measurer: it gives each point its outcome, and the default point 9 seconds."""
 
     threads = 2
@@ -180,3 +180,53 @@ def test_gpu_that_is_not_there_is_an_error(small, tmp_path, monkeypatch):
     monkeypatch.setattr(cuda_driver, "find", find)
     with pytest.raises(PlatformError, match="no driver"):
         run(TuningLog(tmp_path / "logs", catalogue.get("cuda-sm80"), small), tmp_path)
+
+
+class Boards(Judge):
+    """Measures on the named boards, one for each call; the last one stays."""
+
+    def __init__(self, *boards):
+        super().__init__(OUTCOMES)
+        self.boards = list(boards)
+
+    def measure(self, request, timeout):
+        outcome = super().measure(request, timeout)
+        board = self.boards.pop(0) if len(self.boards) > 1 else self.boards[0]
+        if isinstance(outcome, Failure):
+            return outcome
+        # A board of its own speed.
+        return Timed(tuple(len(board) * each for each in outcome.seconds), 0, board)
+
+    def require_runnable(self, device):
+        """Run anything."""
+
+
+def promoted_on(measurer, log, tmp_path):
+    (promoted,) = promote.promote(
+        [NamedWorkload("net/up", log.workload)],
+        log.device,
+        logs=tmp_path / "logs",
+        schedules=tmp_path / "schedules",
+        measurer=measurer,
+    )
+    return promoted.schedule.measurement
+
+
+def test_seconds_of_different_boards_are_not_mixed(log, tmp_path):
+    """A board is lost after two candidates: all are timed again on the next one."""
+    measured = promoted_on(Boards("slowest", "slowest", "one"), log, tmp_path)
+    assert (measured.q1_ms, measured.median_ms, measured.q3_ms) == (6.0, 6.0, 6.0)
+    assert measured.default_median_ms == 27000.0
+
+
+def test_boards_that_never_last_are_an_error(log, tmp_path):
+    with pytest.raises(TuningError, match="of 5 boards none lasted"):
+        promoted_on(Boards(*["a", "bb"] * 50), log, tmp_path)
+    assert not (tmp_path / "schedules").exists()
+
+
+def test_fleet_tunes_for_devices_that_cannot_run_here(log, tmp_path):
+    """What runs there is told by the measurer."""
+    device = catalogue.get(FOREIGN)
+    with pytest.raises(TuningError, match="there is no log at"):
+        promoted_on(Boards("one"), TuningLog(tmp_path / "logs", device, log.workload), tmp_path)

@@ -12,7 +12,7 @@ pytest.importorskip("xgboost")
 
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler import promote, schedule, tuning
-from tvm_conv3dt.compiler.search import evolution
+from tvm_conv3dt.compiler.search import evolution, measurer
 from tvm_conv3dt.compiler.search.measurer import Failure, Measurer
 from tvm_conv3dt.errors import DeviceError, PlatformError, SignatureError, TuningError
 from tvm_conv3dt.spec import Workload
@@ -28,7 +28,7 @@ def short(monkeypatch):
     """Timing as short as can be: what is measured does not matter here."""
     monkeypatch.setattr(promote, "_ROUND_SECONDS", 0.001)
     monkeypatch.setattr(promote, "_ROUNDS", 2)
-    monkeypatch.setattr(promote, "processor_name", lambda device: "a CPU")
+    monkeypatch.setattr(measurer, "processor_name", lambda device: "a CPU")
     monkeypatch.setattr(evolution, "_TIMING_SECONDS", 0.001)
 
 

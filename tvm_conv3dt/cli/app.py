@@ -13,7 +13,7 @@ from tvm_conv3dt.cli import EXIT_ENVIRONMENT, EXIT_INTERRUPTED
 from tvm_conv3dt.errors import Conv3dtError
 
 # In the order in which a newcomer uses them; each is a module here with a `command`.
-VERBS = ("demo", "device", "tune", "promote", "build", "verify", "bench", "show")
+VERBS = ("demo", "device", "serve", "tune", "promote", "build", "verify", "bench", "show")
 
 
 class Verbs(click.Group):

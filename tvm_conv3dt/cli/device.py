@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tvm_conv3dt import __version__
-from tvm_conv3dt.cli import options, output
+from tvm_conv3dt.cli import fleet, options, output, runner
 from tvm_conv3dt.errors import LibraryError, PlatformError
 
 if TYPE_CHECKING:
@@ -27,9 +27,12 @@ _C_COMPILERS = ("cc", "gcc", "clang")
 @click.command("device")
 @click.option("--list", "list_names", is_flag=True, help="List the catalogue's names instead.")
 @click.option("--measure", is_flag=True, help="Measure speed ceilings too; takes some seconds.")
+@runner.tracker
 @options.as_json
-def command(list_names: bool, measure: bool, as_json: bool) -> None:
-    """Describe this machine; paste the output in a bug report.
+def command(
+    list_names: bool, measure: bool, tracker: tuple[str, int] | None, as_json: bool
+) -> None:
+    """Describe this machine, or with --tracker a fleet of boards; paste the output in a bug report.
 
     \b
     Example:
@@ -37,6 +40,9 @@ def command(list_names: bool, measure: bool, as_json: bool) -> None:
     """
     if list_names:
         _list(as_json)
+        return
+    if tracker is not None:
+        fleet.show(tracker, as_json)
         return
     facts = _facts()
     if measure:

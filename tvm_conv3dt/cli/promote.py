@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from tvm_conv3dt import workload_set
-from tvm_conv3dt.cli import options, output, progress, tables
+from tvm_conv3dt.cli import options, output, progress, runner, tables
 
 
 @click.command("promote", cls=options.WorkloadsCommand)
@@ -31,6 +32,7 @@ from tvm_conv3dt.cli import options, output, progress, tables
     help="Prune each log to its N fastest records afterwards.",
 )
 @options.threads
+@runner.runner
 @options.as_json
 def command(
     device_name: str,
@@ -43,6 +45,7 @@ def command(
     keep: int | None,
     threads: int | None,
     as_json: bool,
+    **where: Any,
 ) -> None:
     """Turn tuning logs into schedules: rebuild the best, verify, time again, write.
 
@@ -50,12 +53,14 @@ def command(
     Example:
       tvm-conv3dt promote --workloads nnunet/up3 --top 5
     """
+    fleet = runner.settings(**where)
     named = workload_set.resolve_all(workload_names, data_format, dtype)
     device = options.resolve_device(device_name)
     from tvm_conv3dt.compiler.promote import promote
     from tvm_conv3dt.compiler.target import require_runnable
 
-    require_runnable(device)
+    if fleet is None:
+        require_runnable(device)
     promotions = []
     with progress.steps("promoting", total=len(named)) as steps:
         for each in named:
@@ -68,6 +73,8 @@ def command(
                 top=top,
                 threads=threads,
                 keep=keep,
+                fleet=fleet,
+                on_note=steps.remark,
             )
     if as_json:
         output.write_json(tables.promotions_json(promotions))

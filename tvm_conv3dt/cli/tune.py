@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tvm_conv3dt import workload_set
-from tvm_conv3dt.cli import options, output, progress, tables
+from tvm_conv3dt.cli import options, output, progress, runner, tables
 
 if TYPE_CHECKING:
     from tvm_conv3dt.compiler.tuning import Progress
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of what is drawn."
 )
 @options.threads
+@runner.runner
 @options.as_json
 def command(
     device_name: str,
@@ -51,6 +52,7 @@ def command(
     seed: int,
     threads: int | None,
     as_json: bool,
+    **where: Any,
 ) -> None:
     """Search for the fastest schedule of each workload, small workloads first.
 
@@ -60,7 +62,9 @@ def command(
     \b
     Example:
       tvm-conv3dt tune --workloads nnunet/up3 nnunet/up5 --trials 128 --time-limit 600
+      tvm-conv3dt tune --workloads mynet.toml --device raspberry-pi-4 --runner rpc --tracker localhost:9190 --key pi4
     """
+    fleet = runner.settings(**where)
     named = workload_set.resolve_all(workload_names, data_format, dtype)
     device = options.resolve_device(device_name)
     from tvm_conv3dt.compiler.tuning import tune
@@ -75,7 +79,9 @@ def command(
             schedules=schedules,
             seed=seed,
             threads=threads,
+            fleet=fleet,
             on_progress=Reporter(steps, time_limit),
+            on_note=steps.remark,
         )
     if as_json:
         output.write_json(tables.promotions_json(promotions))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
 from tvm_conv3dt import paths
-from tvm_conv3dt import threads as cores
 from tvm_conv3dt.compiler import schedule as schedules_of
+from tvm_conv3dt.compiler.fleet.recruiter import FleetSettings
+from tvm_conv3dt.compiler.measuring import measurer_for
 from tvm_conv3dt.compiler.schedule import Measurement, Schedule, default_schedule
 from tvm_conv3dt.compiler.search.log import TuningLog
-from tvm_conv3dt.compiler.search.measurer import Candidate, Failure, Measurer, Request
+from tvm_conv3dt.compiler.search.measurer import AnyMeasurer, Candidate, Failure, Request
 from tvm_conv3dt.compiler.spaces.point import point_of
-from tvm_conv3dt.compiler.target import processor_name, require_runnable
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import TuningError, describe
 from tvm_conv3dt.workload_set import NamedWorkload
@@ -25,6 +25,7 @@ __all__ = ["Promotion", "promote"]
 _ROUNDS = 5
 _ROUND_SECONDS = 0.1
 _TIMEOUT = 120.0
+_BOARDS = 5
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ def promote(
     top: int = 3,
     threads: int | None = None,
     keep: int | None = None,
-    measurer: Measurer | None = None,
+    fleet: FleetSettings | None = None,
+    measurer: AnyMeasurer | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> list[Promotion]:
     """Write the best verified schedule of each workload.
 
@@ -64,32 +67,36 @@ def promote(
         What they run on.
     keep : int, optional
         Prune each log to so many of its fastest records.
-    measurer : Measurer, optional
-        To use instead of a process of its own.
+    fleet : FleetSettings, optional
+        The boards to time them on, one at a time; this machine by default.
+    measurer : AnyMeasurer, optional
+        To use instead of one of its own.
+    on_note : callable, optional
+        Called with a sentence where the user should know of something about the fleet.
 
     Raises
     ------
     TuningError
         If a workload has no log, or nothing in it verifies.
     UnsupportedError, DeviceError
-        If the device cannot be compiled for yet, or its code cannot run on this machine.
+        If the device cannot be compiled for yet, or its code is to run on this machine, and cannot.
+    FleetError
+        If the fleet's tracker does not answer, or no board can be used.
     SignatureError
         If a log is of another TVM, definition or device.
     """
-    require_runnable(device)
     if measurer is None:
-        count = cores.available() if threads is None else threads
-        with Measurer(count, device.kind) as own:
+        with measurer_for(device, threads, fleet, on_note) as own:
             return promote(
                 named,
                 device,
                 logs=logs,
                 schedules=schedules,
                 top=top,
-                threads=count,
                 keep=keep,
                 measurer=own,
             )
+    measurer.require_runnable(device)
     logs = paths.user_logs() if logs is None else logs
     schedules = paths.user_schedules() if schedules is None else schedules
     result = []
@@ -107,7 +114,7 @@ def promote(
     return result
 
 
-def _best(log: TuningLog, top: int, measurer: Measurer) -> Schedule:
+def _best(log: TuningLog, top: int, measurer: AnyMeasurer) -> Schedule:
     candidates = [default_schedule(log.workload, log.device)]
     for record in _top_records(log, top):
         point = point_of(record.trace)
@@ -122,10 +129,28 @@ def _best(log: TuningLog, top: int, measurer: Measurer) -> Schedule:
                     trace=trace,
                 )
             )
-    times: list[list[float]] = [[] for _ in candidates]
+    times, failures = _side_by_side(log, candidates, measurer)
+    valid = [index for index in range(len(candidates)) if index not in failures]
+    if not valid:
+        first = next(iter(failures.values()))
+        rule = f"none of {len(candidates)} candidates verified: {first.kind}: {first.message}"
+        raise TuningError(describe("promote", "workload", log.workload.id, rule))
+    winner = min(valid, key=lambda index: median(times[index]))
+    return _described(log, candidates[winner], times[winner], times[0], measurer)
+
+
+def _side_by_side(
+    log: TuningLog, candidates: list[Schedule], measurer: AnyMeasurer
+) -> tuple[list[list[float]], dict[int, Failure]]:
+    """Time candidates in turns on one board; return the seconds of each, and those that failed.
+
+    Where the board is lost, another takes over, from the beginning.
+    """
     failures: dict[int, Failure] = {}
-    for _ in range(_ROUNDS):
-        for index, candidate in enumerate(candidates):
+    for _ in range(_BOARDS):
+        times: list[list[float]] = [[] for _ in candidates]
+        boards = set()
+        for index, candidate in [*enumerate(candidates)] * _ROUNDS:
             if index in failures:
                 continue
             traced = Candidate(candidate.layout(log.device), candidate.trace)
@@ -133,15 +158,15 @@ def _best(log: TuningLog, top: int, measurer: Measurer) -> Schedule:
             outcome = measurer.measure(request, _TIMEOUT)
             if isinstance(outcome, Failure):
                 failures[index] = outcome
-            else:
-                times[index] += outcome.seconds
-    valid = [index for index in range(len(candidates)) if index not in failures]
-    if not valid:
-        first = next(iter(failures.values()))
-        rule = f"none of {len(candidates)} candidates verified: {first.kind}: {first.message}"
-        raise TuningError(describe("promote", "workload", log.workload.id, rule))
-    winner = min(valid, key=lambda index: median(times[index]))
-    return _described(log, candidates[winner], times[winner], times[0], measurer.threads)
+                continue
+            boards.add(outcome.board)
+            if len(boards) > 1:
+                break
+            times[index] += outcome.seconds
+        else:
+            return times, failures
+    rule = f"of {_BOARDS} boards none lasted for long enough to time all candidates"
+    raise TuningError(describe("promote", "workload", log.workload.id, rule))
 
 
 def _top_records(log: TuningLog, top: int) -> list[Any]:
@@ -151,7 +176,11 @@ def _top_records(log: TuningLog, top: int) -> list[Any]:
 
 
 def _described(
-    log: TuningLog, winner: Schedule, times: list[float], default: list[float], threads: int
+    log: TuningLog,
+    winner: Schedule,
+    times: list[float],
+    default: list[float],
+    measurer: AnyMeasurer,
 ) -> Schedule:
     """Return the winner with what it measured and where it came from; its source is "default" where that won."""
     q1, middle, q3 = quantiles(times, n=4)
@@ -164,8 +193,8 @@ def _described(
             q3_ms=round(q3 * 1e3, 4),
             default_median_ms=round(median(default) * 1e3, 4) if default else None,
             gflops=round(log.workload.flops / middle / 1e9, 1),
-            threads=threads,
-            processor=processor_name(log.device),
+            threads=measurer.threads,
+            processor=measurer.processor(log.device),
         ),
         verification={"integers": "equal to the reference"},
         origin={

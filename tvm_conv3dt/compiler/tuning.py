@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tvm_conv3dt import paths
-from tvm_conv3dt import threads as cores
+from tvm_conv3dt.compiler.fleet.recruiter import FleetSettings
+from tvm_conv3dt.compiler.measuring import measurer_for
 from tvm_conv3dt.compiler.promote import Promotion, promote
 from tvm_conv3dt.compiler.search.evolution import Search, SearchSettings
 from tvm_conv3dt.compiler.search.log import TuningLog
-from tvm_conv3dt.compiler.search.measurer import Measurer
-from tvm_conv3dt.compiler.target import require_runnable
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.workload_set import NamedWorkload
 
@@ -62,9 +61,11 @@ def tune(
     seed: int = 0,
     threads: int | None = None,
     top: int = 3,
+    fleet: FleetSettings | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> list[Promotion]:
-    """Search for the best schedule of each workload on this machine, and promote what verified.
+    """Search for the best schedule of each workload, and promote what verified.
 
     Small workloads come first. Every record is on disk when its trial ends: a run that is interrupted
     or killed loses at most the trial under way, and the same call goes on where it stopped.
@@ -74,7 +75,7 @@ def tune(
     named : sequence of NamedWorkload
         What to tune.
     device : Device
-        This machine, as a device.
+        What to tune for: this machine, as a device, or the boards of `fleet`.
     trials : int
         Candidates for each workload, those of earlier runs counted in.
     time_limit : float, optional
@@ -84,11 +85,15 @@ def tune(
     seed : int
         Of everything that is drawn.
     threads : int, optional
-        What candidates run on; all that the process may use by default.
+        What candidates run on; by default all that the process may use, on a fleet as many as the device has cores.
     top : int
         How many of the best to time again before one is promoted.
+    fleet : FleetSettings, optional
+        The boards to measure on, all of them the device; this machine by default.
     on_progress : callable, optional
         Called after each trial.
+    on_note : callable, optional
+        Called with a sentence where the user should know of something: a board that is left out, or none that is free.
 
     Returns
     -------
@@ -100,20 +105,20 @@ def tune(
     UnsupportedError
         If a workload, or the device, cannot be compiled for yet: before anything is tuned.
     DeviceError
-        If this machine cannot run the device's code.
+        If this machine is to run the device's code, and cannot.
+    FleetError
+        If the fleet's tracker does not answer, or no board can be used. What was measured is kept.
     TuningError
         If no candidate of a workload was right.
     SignatureError
         If a log is of another TVM, definition or device.
     """
-    require_runnable(device)
     _quieten()
     logs = paths.user_logs() if logs is None else logs
     schedules = paths.user_schedules() if schedules is None else schedules
-    threads = cores.available() if threads is None else threads
     end = None if time_limit is None else time.monotonic() + time_limit
     promotions = []
-    with Measurer(threads, device.kind) as measurer:
+    with measurer_for(device, threads, fleet, on_note) as measurer:
         ordered = sorted(named, key=lambda each: each.workload.flops)
         for index, each in enumerate(ordered):
             deadline = None
@@ -138,7 +143,7 @@ def tune(
                         )
                     )
 
-            settings = SearchSettings(trials, deadline, seed, threads)
+            settings = SearchSettings(trials, deadline, seed, measurer.threads)
             search = Search(log, settings, measurer, report)
             with log.writing():
                 search.run()

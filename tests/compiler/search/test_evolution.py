@@ -13,7 +13,7 @@ from tvm_conv3dt.compiler import kernel
 from tvm_conv3dt.compiler.schedule import apply_trace
 from tvm_conv3dt.compiler.search.evolution import Search, SearchSettings
 from tvm_conv3dt.compiler.search.log import TuningLog
-from tvm_conv3dt.compiler.search.measurer import Failure, Timed
+from tvm_conv3dt.compiler.search.measurer import AnyMeasurer, Failure, Timed
 from tvm_conv3dt.compiler.spaces.cuda import layout_of
 from tvm_conv3dt.compiler.spaces.default_point import default_point
 from tvm_conv3dt.compiler.spaces.gpu_default_point import default_points
@@ -22,7 +22,7 @@ from tvm_conv3dt.compiler.spaces.point import point_of
 from tvm_conv3dt.spec import Workload
 
 
-class Judge:
+class Judge(AnyMeasurer):
     """Stands for a measurer: a candidate takes as long as `seconds` says for its number, or fails."""
 
     def __init__(self, *outcomes):

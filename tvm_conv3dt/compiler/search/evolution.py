@@ -1,27 +1,33 @@
-"""The search for one workload: MetaSchedule proposes candidates, a `Measurer` judges them."""
+"""The search for one workload: MetaSchedule proposes candidates, a measurer judges them."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import islice
 from statistics import median
-from types import ModuleType
 from typing import Any
 
-import numpy as np
 from tvm import s_tir
 from tvm.s_tir import meta_schedule as ms
 
+from tvm_conv3dt import threads as cores
 from tvm_conv3dt.compiler import kernel
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.schedule import point_schedule, trace_json
+from tvm_conv3dt.compiler.search.context import numpy_seeded, tune_context
 from tvm_conv3dt.compiler.search.log import TuningLog
-from tvm_conv3dt.compiler.search.measurer import Baseline, Candidate, Failure, Measurer, Request
+from tvm_conv3dt.compiler.search.measurer import (
+    AnyMeasurer,
+    Baseline,
+    Candidate,
+    Failure,
+    Request,
+    Timed,
+)
 from tvm_conv3dt.compiler.search.space import generator
 from tvm_conv3dt.compiler.spaces.point import AnyPoint, point_of
 from tvm_conv3dt.compiler.spaces.space import space_of
@@ -68,7 +74,7 @@ class Search:
 
     log: TuningLog
     settings: SearchSettings
-    measurer: Measurer
+    measurer: AnyMeasurer
     on_trial: Callable[[int, float | None, str | None], None]
     best_seconds: float = float("inf")
     trials: int = 0
@@ -103,12 +109,13 @@ class Search:
                 seconds=round(time.monotonic() - started, 1),
                 best_ms=None if self.best_seconds == float("inf") else self.best_seconds * 1e3,
                 finished=finished,
+                **self.measurer.about(),
             )
             log.write_runs([*earlier, this_run])
 
         save(finished=False)
         try:
-            with _numpy_seeded(settings.seed + len(earlier)):
+            with numpy_seeded(settings.seed + len(earlier)):
                 self._search(database, records, lambda: save(finished=False))
         finally:
             save(finished=self.trials >= settings.trials)
@@ -146,9 +153,10 @@ class Search:
         target = target_of(log.device)
         layout = self._layout(formulation)
         module = kernel.new_schedule(layout).mod
+        threads = min(settings.threads, cores.available())  # candidates may run elsewhere
         # Each run of a log draws anew.
         seed = settings.seed + 1000 * len(log.runs())
-        context = _tune_context(
+        context = tune_context(
             mod=module,
             target=target,
             space_generator=generator(layout, log.device, seed),
@@ -158,10 +166,10 @@ class Search:
             ),
             task_name=log.workload.id,
             rand_state=seed,
-            num_threads=settings.threads,
+            num_threads=threads,
         )
         model = ms.cost_model.XGBModel(
-            num_warmup_samples=_BATCH, num_tuning_cores=settings.threads, tree_method="hist"
+            num_warmup_samples=_BATCH, num_tuning_cores=threads, tree_method="hist"
         )
         known = [
             record
@@ -181,17 +189,17 @@ class Search:
             candidates = context.generate_measure_candidates()
             if not candidates:
                 break
-            done, results = [], []
-            for candidate in candidates:
-                if self._over:
-                    break
-                done.append(candidate)
-                results.append(self._measure(database, candidate.sch))
+            measured = dict(
+                self._measure_each(database, [candidate.sch for candidate in candidates])
+            )
             # What was not measured is told as failed, and counts nowhere.
-            rest = [ms.runner.RunnerResult(None, "not measured") for _ in candidates[len(done) :]]
-            context.notify_runner_results(candidates, [*results, *rest])
-            if done:
-                model.update(context, done, results)
+            unmeasured = ms.runner.RunnerResult(None, "not measured")
+            context.notify_runner_results(
+                candidates, [measured.get(i, unmeasured) for i in range(len(candidates))]
+            )
+            if measured:
+                done = sorted(measured)
+                model.update(context, [candidates[i] for i in done], [measured[i] for i in done])
             save()
         context.post_tuning()
 
@@ -213,30 +221,73 @@ class Search:
             for record in sorted(records, key=lambda r: _median(r.run_secs), reverse=True)
         }
         candidates = space_of(self.log.device).default_points(self.log.workload, self.log.device)
-        for point in candidates:
-            if point.formulation in best or self._over:
-                continue
-            schedule = point_schedule(self.log.workload, self.log.device, point)
-            result = self._measure(database, schedule.apply(self.log.device))
+        names: list[str] = []
+
+        def proposals() -> Iterator[s_tir.Schedule]:
+            for point in candidates:
+                if point.formulation not in best:
+                    schedule = point_schedule(self.log.workload, self.log.device, point)
+                    names.append(point.formulation)
+                    yield schedule.apply(self.log.device)
+
+        proposed = proposals()
+        # One by one until there is a baseline, beside which all others are timed.
+        while self._baseline is None and not self._over:
+            one = list(islice(proposed, 1))
+            if not one:
+                break
+            for _, result in self._measure_each(database, one):
+                if result.run_secs is not None:
+                    best[names[-1]] = _median(result.run_secs)
+        already = len(names)
+        for index, result in self._measure_each(database, proposed):
             if result.run_secs is not None:
-                best[point.formulation] = _median(result.run_secs)
+                best[names[already + index]] = _median(result.run_secs)
         return sorted(best, key=lambda name: best[name]) or [candidates[0].formulation]
 
-    def _measure(
-        self, database: ms.database.JSONDatabase, sch: s_tir.Schedule
+    def _measure_each(
+        self, database: ms.database.JSONDatabase, proposals: Iterable[s_tir.Schedule]
+    ) -> Iterator[tuple[int, ms.runner.RunnerResult]]:
+        """Measure candidates until the search is over; yield each one's number and result as soon as it is known.
+
+        What is right is in the database then. Several may be under way at a time, where the measurer is a fleet. What was
+        measured before is not measured again.
+        """
+        asked: list[tuple[int, Candidate, s_tir.Schedule]] = []
+        known: list[tuple[int, ms.runner.RunnerResult]] = []
+        before = self.trials
+
+        def requests() -> Iterator[tuple[Request, float]]:
+            for number, sch in enumerate(proposals):
+                if self._over or before + len(asked) >= self.settings.trials:
+                    return
+                point = point_of(sch.trace)
+                if point in self._known:
+                    known.append((number, ms.runner.RunnerResult(self._known[point], None)))
+                    continue
+                # Not the layout that is searched: tiles that fill up alike have one definition, and the database gives
+                # its best traces for a definition.
+                candidate = Candidate(self._layout(point.formulation), trace_json(sch.trace))
+                asked.append((number, candidate, sch))
+                give_up = self.best_seconds * _GIVE_UP
+                request = Request(
+                    candidate, self.log.device, _TIMING_SECONDS, give_up, self._baseline
+                )
+                yield request, _BUILD_TIMEOUT + 30 * min(self.best_seconds, 10.0)
+
+        for index, outcome in self.measurer.measure_each(requests()):
+            number, candidate, sch = asked[index]
+            yield number, self._told(database, candidate, sch, outcome)
+        yield from known
+
+    def _told(
+        self,
+        database: ms.database.JSONDatabase,
+        candidate: Candidate,
+        sch: s_tir.Schedule,
+        outcome: Timed | Failure,
     ) -> ms.runner.RunnerResult:
-        """Measure one candidate, unless it was measured before; what is right is in the database when this returns."""
-        point = point_of(sch.trace)
-        if point in self._known:
-            return ms.runner.RunnerResult(self._known[point], None)
-        # Not the layout that is searched: tiles that fill up alike have one definition, and the database gives its
-        # best traces for a definition.
-        layout = self._layout(point.formulation)
-        candidate = Candidate(layout, trace_json(sch.trace))
-        give_up = self.best_seconds * _GIVE_UP
-        request = Request(candidate, self.log.device, _TIMING_SECONDS, give_up, self._baseline)
-        timeout = _BUILD_TIMEOUT + 30 * min(self.best_seconds, 10.0)
-        outcome = self.measurer.measure(request, timeout)
+        """Count a trial that ended, and record what is right."""
         self.trials += 1
         if isinstance(outcome, Failure):
             self.failures[outcome.kind] += 1
@@ -245,6 +296,7 @@ class Search:
         seconds = list(outcome.seconds)
         if self._baseline is None:
             self._baseline = Baseline(candidate, median(seconds))
+        layout = candidate.layout
         stored = self._stored.get(layout)
         if stored is None:
             stored = database.commit_workload(kernel.new_schedule(layout).mod)
@@ -254,7 +306,7 @@ class Search:
                 sch.trace, stored, seconds, target_of(self.log.device), _arguments(sch)
             )
         )
-        self._known[point] = seconds
+        self._known[point_of(sch.trace)] = seconds
         self.best_seconds = min(self.best_seconds, median(seconds))
         self.on_trial(self.trials, median(seconds) * 1e3, None)
         return ms.runner.RunnerResult(seconds, None)
@@ -267,29 +319,3 @@ def _median(seconds: Iterable[Any]) -> float:
 def _arguments(sch: s_tir.Schedule) -> list[ms.arg_info.ArgInfo]:
     function = next(iter(sch.mod.functions.values()))
     return list(ms.arg_info.ArgInfo.from_prim_func(function))
-
-
-@contextmanager
-def _numpy_seeded(seed: int) -> Iterator[None]:
-    """Seed NumPy's global generator: the cost model draws from it until it has learned enough."""
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
-
-
-def _tune_context(**arguments: Any) -> ms.TuneContext:
-    """Return a tune context, without the half minute that it takes to parse tensor intrinsics.
-
-    Its constructor imports every tensor intrinsic of every target, 248 parsed scripts; this space uses none.
-    """
-    name = "tvm.s_tir.tensor_intrin"
-    if name in sys.modules:
-        return ms.TuneContext(**arguments)
-    sys.modules[name] = ModuleType(name)
-    try:
-        return ms.TuneContext(**arguments)
-    finally:
-        del sys.modules[name]

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tvm_conv3dt.compiler.definition import AnyLayout
+from tvm_conv3dt.compiler.target import processor_name, require_runnable
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import TuningError, describe
 from tvm_conv3dt.worker_process import WorkerLostError, WorkerProcess, WorkerTimeoutError
 
-__all__ = ["CRASH", "READY", "Baseline", "Candidate", "Failure", "Measurer", "Request", "Timed"]
+__all__ = [
+    "CRASH",
+    "READY",
+    "AnyMeasurer",
+    "Baseline",
+    "Candidate",
+    "Failure",
+    "Measurer",
+    "Request",
+    "Timed",
+]
 
 READY = "ready"
 """The worker's first message."""
@@ -66,10 +79,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Timed:
-    """The seconds of each timed call, of a candidate that was exact on integers."""
+    """The seconds of each timed call, of a candidate that was exact on integers.
+
+    `board` is the address of the board of a fleet that it ran on; empty for this machine.
+    """
 
     seconds: tuple[float, ...]
     workspace_bytes: int
+    board: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +100,51 @@ class Failure:
     message: str
 
 
-class Measurer:
+class AnyMeasurer(ABC):
+    """Who builds, verifies and times candidates: here, or on the boards of a fleet.
+
+    Attributes
+    ----------
+    threads : int
+        Threads that candidates run on.
+    """
+
+    threads: int
+
+    @abstractmethod
+    def measure(self, request: Request, timeout: float) -> Timed | Failure:
+        """Build, verify and time a candidate; building may take `timeout` seconds."""
+
+    def measure_each(
+        self, requests: Iterable[tuple[Request, float]]
+    ) -> Iterator[tuple[int, Timed | Failure]]:
+        """Measure candidates as they are proposed, and yield each one's number and outcome when it is known.
+
+        `requests` holds pairs as `measure` takes them. One is taken when there is somewhere to measure it.
+        """
+        for index, (request, timeout) in enumerate(requests):
+            yield index, self.measure(request, timeout)
+
+    def require_runnable(self, device: Device) -> None:
+        """Refuse a device whose code cannot run where candidates are measured: on this machine.
+
+        Raises
+        ------
+        PlatformError, DeviceError
+            As `target.require_runnable`.
+        """
+        require_runnable(device)
+
+    def about(self) -> dict[str, Any]:
+        """Return what a run's record says of where its candidates ran, beside their threads."""
+        return {}
+
+    def processor(self, device: Device) -> str:
+        """Return the name of what candidates for `device` run on, for records that people read."""
+        return processor_name(device)
+
+
+class Measurer(AnyMeasurer):
     """A worker process that is started when needed, and started again when it is lost.
 
     Parameters

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.connection import Connection
@@ -40,7 +41,7 @@ from tvm_conv3dt.reference import integer_data, reference
 from tvm_conv3dt.spec import Workload
 from tvm_conv3dt.threads import pool_arguments
 
-__all__ = ["main", "measure"]
+__all__ = ["calls_in_a_block", "check", "main", "measure", "timed_in_turns"]
 
 # Activations that are not exact are compared within this, relative and absolute: a step of the half types, or two.
 _TOLERANCES = {"float16": 2.0**-9, "bfloat16": 2.0**-6}
@@ -101,7 +102,7 @@ class _Ready:
         """Time some calls in a row, after one that does not count; `first` is about what one takes."""
         self.seconds()
         calls = self.place.calls(first)
-        return [self.seconds(calls) for _ in range(max(1, int(_BLOCK_SECONDS / first / calls)))]
+        return [self.seconds(calls) for _ in range(calls_in_a_block(first * calls))]
 
 
 def measure(request: Request) -> Timed | Failure:
@@ -128,18 +129,35 @@ def _measure(request: Request) -> Timed | Failure:
     workspace_bytes = ready.built.workspace_bytes
     if first > request.give_up_seconds:
         return Timed((first,), workspace_bytes)
+    times = timed_in_turns(
+        request,
+        lambda: ready.block(first),
+        None if other is None else lambda: other.block(first),
+    )
+    return Timed(times, workspace_bytes)
+
+
+def timed_in_turns(
+    request: Request, block: Callable[[], list[float]], other: Callable[[], list[float]] | None
+) -> tuple[float, ...]:
+    """Return a candidate's seconds, at the pace of its baseline; `block` and `other` time some calls of each in a row."""
     times: list[float] = []
     others: list[float] = []
     blocks = 0
     while blocks < _LEAST_BLOCKS or sum(times) < request.seconds:
-        times += ready.block(first)
+        times += block()
         if other is not None:
-            others += other.block(first)
+            others += other()
         blocks += 1
-    if baseline is not None:
-        pace = baseline.seconds / median(others)
+    if request.baseline is not None:
+        pace = request.baseline.seconds / median(others)
         times = [pace * each for each in times]
-    return Timed(tuple(times), workspace_bytes)
+    return tuple(times)
+
+
+def calls_in_a_block(first: float) -> int:
+    """Return how many calls are timed in a row where one takes about `first` seconds."""
+    return max(1, int(_BLOCK_SECONDS / first))
 
 
 def _ready(candidate: Candidate, device: Device) -> _Ready:
@@ -169,17 +187,24 @@ def _verified(ready: _Ready) -> tuple[float, Failure | None]:
     data.result.copyfrom(stored(poison))
     first = ready.seconds()
     result = data.result.numpy().view(workload.numpy_dtype)
+    return first, check(workload, result, data.expected)
+
+
+def check(
+    workload: Workload, result: np.ndarray[Any, Any], reference: np.ndarray[Any, Any]
+) -> Failure | None:
+    """Return what is wrong with a result; activations that are not exact have a tolerance."""
     if workload.activation in EXPENSIVE:
         tolerance = _TOLERANCES.get(workload.dtype, _TOLERANCE)
-        found, expected = (each.astype(np.float64) for each in (result, data.expected))
+        found, expected = (each.astype(np.float64) for each in (result, reference))
         equal = np.isclose(found, expected, rtol=tolerance, atol=tolerance)
     else:
-        equal = result == data.expected
+        equal = result == reference
     if equal.all():
-        return first, None
+        return None
     wrong = np.count_nonzero(~equal)
     message = f"{int(wrong)} of {result.size} results differ from the reference"
-    return first, Failure("wrong", message)
+    return Failure("wrong", message)
 
 
 def main() -> None:
