@@ -82,21 +82,29 @@ def test_few_results_have_a_point(size, channels):
     assert wrong(first, workload=workload) == 0
 
 
-@pytest.mark.parametrize(
-    "workload",
-    [
-        UP,
-        Workload.make((1, 4, 4, 4, 16), (1, 2, 3, 32, 16), (1, 12, 8, 8, 32), (3, 2, 2)),
-        Workload.make((1, 1, 4, 4, 16), (3, 2, 2, 32, 16), (1, 4, 8, 8, 32), 2, "VALID"),
-    ],
-    ids=["taps differ by phase", "kernel below stride", "one position"],
-)
-def test_results_and_operands_are_in_registers(workload):
+IN_REGISTERS = {
+    "taps differ by phase": (UP, Tile(32, 32, 16), 4),
+    "kernel below stride": (
+        Workload.make((1, 4, 4, 4, 40), (1, 2, 3, 32, 40), (1, 12, 8, 8, 32), (3, 2, 2)),
+        Tile(32, 32, 16),
+        4,
+    ),
+    "one position": (
+        Workload.make((1, 1, 4, 4, 40), (3, 2, 2, 32, 40), (1, 4, 8, 8, 32), 2, "VALID"),
+        Tile(32, 32, 16),
+        4,
+    ),
+    "64 elements to each thread": (UP.recast("NCDHW"), Tile(128, 8, 16), 8),
+}
+
+
+@pytest.mark.parametrize("name", IN_REGISTERS)
+def test_results_and_operands_are_in_registers(name):
     try:
         compile_source("", ORIN.arch)
     except CompilerMissingError as error:
         pytest.skip(str(error))
-    point = point_of(Tile(32, 32, 16), 4, 4, workload=workload)
-    its = schedule.point_schedule(workload, ORIN, point)
+    workload, tile, rows = IN_REGISTERS[name]
+    its = schedule.point_schedule(workload, ORIN, point_of(tile, rows, 4, workload=workload))
     built = kernel.compile_kernel(its.layout(ORIN), ORIN, its.apply(ORIN))
     assert [each.stack_bytes + each.spill_bytes for each in built.gpu.resources] == [0, 0]
