@@ -270,3 +270,49 @@ def test_missing_headers_are_told(monkeypatch, lacking, package):
         lambda name: None if name == lacking else find(name),
     )
     assert package in nvrtc.why_unusable()
+
+
+# What is compiled again
+
+
+@pytest.fixture
+def tries(monkeypatch):
+    """``tries(spills)`` lets nvcc spill as many bytes as ``spills(source, level)`` says, and lists what it was given."""
+
+    def tries(spills: Callable[[str, int], int]) -> list[tuple[str, int]]:
+        given = []
+
+        def compiled(source: str, arch: str, usage_level: int, command: object) -> CudaBinary:
+            given.append((source, usage_level))
+            resources = KernelResources("reverse", 128, 32, 512, spills(source, usage_level), 0)
+            return CudaBinary(b"", (resources,), "nvcc 13.0.88")
+
+        monkeypatch.setattr(nvcc, "compile_source", compiled)
+        monkeypatch.setattr(nvcc, "command", lambda: ("nvcc",))
+        monkeypatch.setattr(nvcc, "why_unusable", lambda command: "")
+        return given
+
+    return tries
+
+
+def test_source_that_spills_nothing_is_compiled_once(tries):
+    given = tries(lambda source, level: 0)
+    compile_source(REVERSE, "sm_90")
+    assert given == [(REVERSE, 5)]
+
+
+def test_source_that_spills_is_compiled_again_with_registers_used_more_freely(tries):
+    given = tries(lambda source, level: 8 * (level < 10))
+    assert compile_source(REVERSE, "sm_90").spill_bytes == 0
+    assert given == [(REVERSE, 5), (REVERSE, 10)]
+
+
+def test_last_resort_is_one_block_at_a_time(tries):
+    given = tries(lambda source, level: 0 if "__launch_bounds__(128, 1)" in source else 8)
+    assert compile_source(REVERSE, "sm_90").spill_bytes == 0
+    assert len(given) == 3
+
+
+def test_least_spills_are_taken_where_there_are_some_anyway(tries):
+    tries(lambda source, level: 4 if level == 10 else 8)
+    assert compile_source(REVERSE, "sm_90").spill_bytes == 4

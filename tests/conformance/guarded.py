@@ -85,7 +85,7 @@ def run_guarded(
     Parameters
     ----------
     functions
-        The packing and the kernel.
+        The packing and the kernel, of arrays.
     packed_as
         Shape and dtype of packed filters.
     place
@@ -94,19 +94,18 @@ def run_guarded(
         Input, filters, bias or None, and where the result is copied to.
     """
     from tvm_conv3dt.memory import ALIGNMENT
-    from tvm_conv3dt.runtime.arrays import tensor
 
     pack, run = functions
     x, filters, bias, out = arrays
     packed = Guarded(*packed_as, place, ALIGNMENT)
     held = guarded(filters, place)
-    pack(tensor(held.array), tensor(packed.array))
+    pack(held.array, packed.array)
     packed.lock().check()
     y = Guarded(out.shape, out.dtype, place, out.dtype.itemsize)
     inputs = [guarded(x, place), packed]
     if bias is not None:
         inputs.append(guarded(bias, place))
-    run(*(tensor(each.array) for each in inputs), tensor(y.array))
+    run(*(each.array for each in inputs), y.array)
     y.check()
     out[...] = y.array
 
@@ -117,8 +116,12 @@ def check(workload_id: str, point: dict[str, Any] | None) -> None:
     from tvm_conv3dt.spec import Workload
 
     workload = Workload.from_id(workload_id)
-    *functions, shape = _from_bundle(workload) if point is None else _from_point(workload, point)
-    packed_as = shape, np.dtype(workload.sum_dtype)
+    if point is None:
+        *functions, packed_as = _from_bundle(workload)
+    elif "rows" in point:
+        *functions, packed_as = _from_gpu_point(workload, point)
+    else:
+        *functions, packed_as = _from_point(workload, point)
     for place in ("end", "start"):
         found = verify(
             workload,
@@ -137,11 +140,8 @@ def _from_bundle(workload):
     layer, kernel = bundle.layer(workload), bundle.kernel(workload)
     library = load_library(bundle.path, kernel.library)
     # The functions keep the library.
-    return (
-        library.function(layer.pack_symbol),
-        library.function(layer.run_symbol),
-        kernel.packed_shape,
-    )
+    pack, run = map(library.function, (layer.pack_symbol, layer.run_symbol))
+    return _of_tensors(pack), _of_tensors(run), (kernel.packed_shape, np.dtype(workload.sum_dtype))
 
 
 def _from_point(workload, fields):
@@ -155,7 +155,33 @@ def _from_point(workload, fields):
     schedule = kernel.new_schedule(layout)
     llvm.apply(schedule, layout, device, point.family, point.choose)
     built = kernel.compile_kernel(layout, device, schedule)
-    return built.pack, built.run, built.packed_shape
+    packed_as = built.packed_shape, np.dtype(built.packed_dtype)
+    return _of_tensors(built.pack), _of_tensors(built.run), packed_as
+
+
+def _of_tensors(function):
+    from tvm_conv3dt.runtime.arrays import tensor
+
+    return lambda *arrays: function(*map(tensor, arrays))
+
+
+def _from_gpu_point(workload, fields):
+    from cuda_on_cpu.operators import emulated
+
+    from tvm_conv3dt import device as devices
+    from tvm_conv3dt.compiler.schedule import point_schedule
+    from tvm_conv3dt.compiler.spaces.point import GpuPoint
+    from tvm_conv3dt.memory import stored
+
+    device = devices.get("cuda-sm87")
+    schedule = point_schedule(workload, device, GpuPoint(**fields))
+    functions, layout = emulated(schedule, device), schedule.layout(device)
+
+    def of_arrays(name):
+        return lambda *arrays: functions[name](*map(stored, arrays))
+
+    packed_as = layout.packed_shape, np.dtype(layout.packed_dtype)
+    return of_arrays("pack"), of_arrays("run"), packed_as
 
 
 def touch(what: str) -> None:

@@ -140,6 +140,25 @@ def test_corners_of_every_formulation_and_order_stay_inside(calls, conformance_s
     assert failures(jobs) == []
 
 
+def some_gpu_points(workload: Workload, rng: random.Random) -> list[Job]:
+    """Of each kind of nest and folding, a point, drawn at random."""
+    from tvm_conv3dt import device as devices
+    from tvm_conv3dt.compiler.spaces import cuda
+
+    groups = defaultdict(list)
+    for point in cuda.points(workload, devices.get("cuda-sm87")):
+        groups[point.order, "fold" in point.formulation].append(point)
+    return [(workload.id, asdict(rng.choice(group))) for group in groups.values()]
+
+
+def test_corners_stay_inside_on_gpus(conformance_seed, tell):
+    rng = random.Random(conformance_seed)
+    jobs = [job for workload in in_turn() for job in some_gpu_points(workload, rng)]
+    tell(f"guard pages: {len(jobs)} points for GPUs")
+    assert {point["order"] for _, point in jobs} == {"threads", "warps"}
+    assert failures(jobs) == []
+
+
 def test_stores_that_pass_by_the_caches_stay_inside(conformance_seed):
     from tvm_conv3dt.compiler.spaces.point import stream_candidates
     from tvm_conv3dt.compiler.target import resolve

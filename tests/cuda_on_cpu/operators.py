@@ -1,4 +1,4 @@
-"""Scheduled operators for GPUs, executed on the CPU on integer-valued data."""
+"""Scheduled operators for GPUs, executed on the CPU."""
 
 from __future__ import annotations
 
@@ -12,33 +12,46 @@ from tvm_conv3dt.compiler.schedule import Schedule
 from tvm_conv3dt.compiler.target import target_of
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.memory import stored
-from tvm_conv3dt.reference import integer_data, reference
+from tvm_conv3dt.reference import Data, integer_data, reference
 
 from .emulator import Emulated
 
-__all__ = ["wrong_results"]
+__all__ = ["computed", "emulated", "wrong_results"]
 
 # Relative and absolute, of activations that are not exact: a step of the half types, or two.
 _TOLERANCES = {"float16": 2.0**-9, "bfloat16": 2.0**-6}
 
 
-def wrong_results(schedule: Schedule, device: Device, order: str = "forward") -> int:
-    """Execute packing and operator as a GPU would, and return how many results differ from the reference.
-
-    Packed filters and results are NaN before, and so count as different where nothing is written.
-    """
-    workload, layout = schedule.workload, schedule.layout(device)
+def emulated(schedule: Schedule, device: Device) -> Emulated:
+    """Return a scheduled operator as ``run``, and its packing as ``pack``."""
     run = next(iter(schedule.apply(device).mod.functions.values()))
-    module = tvm.IRModule({"run": run, "pack": define_packing(layout, "pack")})
-    emulated = Emulated.of(module, target_of(device), CUDA)
-    x, filters, bias = integer_data(workload, seed=0)
+    module = tvm.IRModule({"run": run, "pack": define_packing(schedule.layout(device), "pack")})
+    return Emulated.of(module, target_of(device), CUDA)
+
+
+def computed(schedule: Schedule, device: Device, data: Data, order: str = "forward") -> np.ndarray:
+    """Execute packing and operator as a GPU would, on input, filters and bias, and return the result.
+
+    Packed filters and results are NaN before.
+    """
+    x, filters, bias = data
+    layout = schedule.layout(device)
+    functions = emulated(schedule, device)
     packed = np.full(layout.packed_shape, np.nan, layout.packed_dtype)
-    y = np.full(workload.output_shape, np.nan, x.dtype)
+    y = np.full(schedule.workload.output_shape, np.nan, x.dtype)
     arguments = [x, *([] if bias is None else [bias]), y]
     first, *rest = map(stored, arguments)
-    emulated["pack"](stored(filters), packed, order=order)
-    emulated["run"](first, packed, *rest, order=order)
-    expected = reference(workload, x, filters, bias).astype(x.dtype)
+    functions["pack"](stored(filters), packed, order=order)
+    functions["run"](first, packed, *rest, order=order)
+    return y
+
+
+def wrong_results(schedule: Schedule, device: Device, order: str = "forward") -> int:
+    """Return how many results on integer-valued data differ from the reference; so do those that are not written."""
+    workload = schedule.workload
+    data = integer_data(workload, seed=0)
+    y = computed(schedule, device, data, order)
+    expected = reference(workload, *data).astype(y.dtype)
     if workload.activation not in EXPENSIVE:
         return int(np.count_nonzero(y != expected))
     tolerance = _TOLERANCES.get(workload.dtype, 1e-5)

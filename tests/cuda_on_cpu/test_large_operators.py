@@ -7,17 +7,13 @@ from math import prod
 
 import numpy as np
 import pytest
-import tvm
 
 from tvm_conv3dt import device as devices
 from tvm_conv3dt.compiler import schedule
-from tvm_conv3dt.compiler.cuda_pipeline import CUDA
-from tvm_conv3dt.compiler.packing import define_packing
-from tvm_conv3dt.compiler.target import target_of
 from tvm_conv3dt.reference import integer_data, reference
 from tvm_conv3dt.spec import DATA_FORMATS, Workload
 
-from .emulator import Emulated
+from .operators import emulated
 
 H100 = devices.get("cuda-sm90")
 NO_RESERVE = 0x4000  # memory is there when it is written
@@ -53,9 +49,7 @@ def test_last_row_is_right(name, data_format, dtype):
     large = Workload.make(*LARGE[name]).recast(data_format, dtype)
     its = schedule.default_schedule(large, H100)
     layout = its.layout(H100)
-    run = next(iter(its.apply(H100).mod.functions.values()))
-    module = tvm.IRModule({"run": run, "pack": define_packing(layout, "pack")})
-    emulated = Emulated.of(module, target_of(H100), CUDA)
+    functions = emulated(its, H100)
     # No row reaches another one's results: one is as a workload of its own.
     x, y = (absent(shape, large.numpy_dtype) for shape in (large.input, large.output_shape))
     row, results = last_row(x, large, 1), last_row(y, large, large.strides[0])
@@ -63,7 +57,7 @@ def test_last_row_is_right(name, data_format, dtype):
     row[...], filters, _ = integer_data(one, seed=0)
     packed = np.full(layout.packed_shape, np.nan, layout.packed_dtype)
     results[...] = np.nan
-    emulated["pack"](filters, packed)
+    functions["pack"](filters, packed)
     tiles = -(-one.input_spatial[2] // layout.positions)
-    emulated["run"](x, packed, y, last=tiles * prod(layout.phases) * layout.blocks)
+    functions["run"](x, packed, y, last=tiles * prod(layout.phases) * layout.blocks)
     assert np.array_equal(results, reference(one, row, filters))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 
 from tvm_conv3dt.compiler import nvcc, nvrtc
@@ -11,9 +12,10 @@ from tvm_conv3dt.errors import CompilerMissingError, describe
 
 __all__ = ["CudaBinary", "compile_source"]
 
-# Of ptxas, its own first. It spills a few registers at times to be just below a number that lets more threads run, and
-# not at every level.
-_USAGE_LEVELS = (5, 10, 0, 8, 2)
+_BOUNDS = re.compile(r"__launch_bounds__\((\d+)\)")
+
+# Of ptxas, its own first. It spills a few registers at times to be just below a number that lets more threads run.
+_USAGE_LEVELS = (5, 10)
 
 _MEND = "pip install 'tvm-conv3dt[cuda]'"
 
@@ -47,7 +49,9 @@ def compile_source(source: str, arch: str) -> CudaBinary:
     if command:
         reason = nvcc.why_unusable(command)
         if not reason:
-            return _without_spills(lambda level: nvcc.compile_source(source, arch, level, command))
+            return _without_spills(
+                source, lambda each, level: nvcc.compile_source(each, arch, level, command)
+            )
         if named:
             mend = f"set NVCC to an nvcc that works, with a C++ compiler beside it, or unset it and {_MEND}"
             raise CompilerMissingError(
@@ -58,16 +62,18 @@ def compile_source(source: str, arch: str) -> CudaBinary:
         nvccs = "there is no nvcc in NVCC, CUDA_HOME, CUDA_PATH or PATH"
     lacking = nvrtc.why_unusable()
     if not lacking:
-        return _without_spills(lambda level: nvrtc.compile_source(source, arch, level))
+        return _without_spills(source, lambda each, level: nvrtc.compile_source(each, arch, level))
     rule = f"{nvccs}, and NVRTC cannot be used: {lacking}"
     raise CompilerMissingError(describe("compile", "CUDA C", arch, rule, _MEND))
 
 
-def _without_spills(compile_at: Callable[[int], CudaBinary]) -> CudaBinary:
+def _without_spills(source: str, compile_at: Callable[[str, int], CudaBinary]) -> CudaBinary:
     """Return the first binary that spills nothing, or else the one that spills least."""
+    # That one block at a time will do is what ptxas believes, and it costs threads: the last resort.
+    alone = _BOUNDS.sub(r"__launch_bounds__(\1, 1)", source)
     binaries = []
-    for level in _USAGE_LEVELS:
-        binaries.append(compile_at(level))
+    for each, level in [*((source, level) for level in _USAGE_LEVELS), (alone, _USAGE_LEVELS[0])]:
+        binaries.append(compile_at(each, level))
         if not binaries[-1].spill_bytes:
             break
-    return min(binaries, key=lambda each: each.spill_bytes)
+    return min(binaries, key=lambda binary: binary.spill_bytes)

@@ -22,7 +22,10 @@ _MARK = "conv3d_transpose.taps"
 
 
 def mark_tap_loops(sch: s_tir.Schedule, loops: Iterable[Any], layout: Layout) -> None:
-    """Mark the loops over the taps of depth, height and width in a schedule, where phases differ in them."""
+    """Mark the loops over the taps of depth, height and width in a schedule, where phases differ in them.
+
+    Sums must begin outside of them: a phase may take no turn at all.
+    """
     for loop, axis, folded, name in zip(loops, layout.axes, layout.folded, "dhw", strict=True):
         if not folded and not axis.uniform:
             sizes = (axis.kernel, axis.stride, axis.dilation, axis.pad)

@@ -38,6 +38,9 @@ _STEP_LATENCY = 200  # barriers, and the first reads of shared memory
 _BLOCK_LATENCY = 1500  # start, and the last store
 _SECOND_LAUNCH = 4000  # of the kernel that adds the parts
 _OWN_REGISTERS = 48  # addresses and counters of a thread
+_SURE_REGISTERS = (
+    7 / 8
+)  # of those there are: beyond, the CUDA compiler may need more than the estimate, and spill
 _BLOCKS_AT_A_TIME = 16
 _VECTOR_BYTES = 16
 
@@ -58,6 +61,8 @@ def registers(layout: GemmLayout, point: GpuPoint) -> int:
     threads = cuda.nest_of(layout).threads_of(layout, point.family)
     words = DTYPES[layout.packed_dtype] / 4
     fetched = (layout.positions + layout.lanes) * layout.depth / threads * words
+    if input_vector(layout) == 1:  # each element's address
+        fetched += 2 * layout.positions * layout.depth / threads
     if point.order == "threads":
         results = point.rows * point.columns * words
         operands = 2 * (point.rows + point.columns) * words
@@ -128,7 +133,7 @@ def _step(layout: GemmLayout, point: GpuPoint, threads: int) -> float:
 def _resident(layout: GemmLayout, point: GpuPoint, threads: int, gpu: Gpu) -> int:
     """Return how many blocks of threads a multiprocessor holds at a time."""
     taken = registers(layout, point)
-    if taken > gpu.registers_per_thread:
+    if taken > gpu.registers_per_thread * _SURE_REGISTERS:
         return 0
     return min(
         gpu.threads_per_multiprocessor // threads,

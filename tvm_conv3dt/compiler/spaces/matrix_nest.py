@@ -110,7 +110,7 @@ def apply(
         sch.tensorize(h_i_square, load)
     fetch_input(sch, gathered, layout, threads)
     fetch_filters(sch, filters, layout, threads)
-    fetch_ahead(sch, step, layout)
+    fetch_ahead(sch, step, layout, threads)
 
     for loop in (ci, a_m, a_v):
         sch.unroll(loop)

@@ -111,7 +111,7 @@ def apply(
     sch.storage_align(gathered, 0, -2, _BANKS, _CHUNK)
     fetch_filters(sch, filters, layout, threads)
 
-    fetch_ahead(sch, step, layout)
+    fetch_ahead(sch, step, layout, threads)
     for loop in (ci, a_cb, a_m, a_v):
         sch.unroll(loop)
     initial = sch.decompose_reduction(accumulator, jd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from tvm import s_tir
@@ -23,6 +24,9 @@ _VECTOR_BYTES = 16
 """What one thread can load or store at once."""
 
 _THREADS_OF_SUMS = 256
+
+_MOST_TURNS = 32
+"""Of a loop that the CUDA compiler unrolls whatever is in it: what the loop fills then is in registers."""
 
 
 def start(sch: s_tir.Schedule, layout: GemmLayout) -> tuple[Any, Any, Any]:
@@ -100,19 +104,29 @@ def fetch_filters(
     sch: s_tir.Schedule, block: Any, layout: GemmLayout, threads: tuple[int, ...]
 ) -> None:
     """Let a block's threads bring the filters' tile, which lies in one piece."""
+    divide(sch, sch.fuse(*sch.get_loops(block)[-2:]), threads, _filter_vector(layout))
+
+
+def _filter_vector(layout: GemmLayout) -> int:
     vector = _VECTOR_BYTES // DTYPES[layout.packed_dtype]
     while layout.lanes % vector:
         vector //= 2
-    divide(sch, sch.fuse(*sch.get_loops(block)[-2:]), threads, vector)
+    return vector
 
 
-def fetch_ahead(sch: s_tir.Schedule, step: Any, layout: GemmLayout) -> None:
+def fetch_ahead(
+    sch: s_tir.Schedule, step: Any, layout: GemmLayout, threads: tuple[int, ...]
+) -> None:
     """Let threads ask for the next step's tiles before they multiply: they wait in registers meanwhile.
 
     The loop over steps has five parts then: the input to registers and on to shared memory, the filters the same way,
-    and the products.
+    and the products. Where there is one step there is nothing to ask for, and where a thread brings very much no
+    registers are for it.
     """
-    if layout.part_channels == layout.depth:
+    turns = layout.positions // input_vector(layout), layout.lanes // _filter_vector(layout)
+    if layout.part_channels == layout.depth or max(turns) * layout.depth > _MOST_TURNS * prod(
+        threads
+    ):
         return
     for name in ("gathered", "filters"):
         sch.annotate(sch.get_sblock(name), "tirx.manifest_shared_memory_local_stage", 1)
