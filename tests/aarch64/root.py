@@ -25,7 +25,6 @@ _PACKAGES = ("python3-minimal", "libpython3-stdlib", "libstdc++6")
 _EMULATORS = {"emulator": "qemu-aarch64-static", "emulator-armv7": "qemu-arm-static"}
 _WHEELS = ("numpy", "typing_extensions", "ml_dtypes")
 _PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_24", "manylinux2014")
-_DEFAULT_MIRROR = "http://deb.debian.org/debian/"
 _SECONDS = 600
 
 
@@ -190,7 +189,7 @@ def _mirror(release: str) -> str:
     for target in targets.splitlines():
         if target.startswith(f"{release} main "):
             return target.split()[2]
-    return _DEFAULT_MIRROR
+    raise Unavailable("no source of this system's own packages is set up")
 
 
 def _run(*command: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
