@@ -15,10 +15,11 @@ import tvm_ffi
 from tvm import ir, s_tir, tirx
 from tvm.s_tir.pipeline import finalize_device_passes, finalize_host_passes
 
-from tvm_conv3dt.compiler.amx import configure_tiles
 from tvm_conv3dt.compiler.absent_taps import skip_absent_taps
+from tvm_conv3dt.compiler.amx import configure_tiles
 from tvm_conv3dt.compiler.overlap import overlap_tiles
 from tvm_conv3dt.compiler.registers import split_registers
+from tvm_conv3dt.compiler.rounding import round_to_bfloat16
 from tvm_conv3dt.compiler.streaming import STREAM, stream_stores
 from tvm_conv3dt.compiler.tap_loops import shorten_tap_loops
 from tvm_conv3dt.compiler.turning import turn_tiles
@@ -71,6 +72,7 @@ def _pipeline() -> tuple[Any, Any, Any]:
             tirx.transform.NarrowDataType(32),
             s_tir.transform.LoopPartition(),
             tirx.transform.VectorizeLoop(True),
+            _pass(round_to_bfloat16),
             _pass(_wide_offsets),
             _pass(stream_stores),
             tirx.transform.StorageRewrite(),

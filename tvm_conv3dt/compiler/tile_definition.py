@@ -62,7 +62,7 @@ def define_tiles(layout: TileLayout, operands: Operands, name: str) -> Any:
             positions.append(tap.input + before)
             numbers.append(tap.number)
         d, h, w = positions
-        flat = _first(layout, mb) + mi * SQUARE + i + (h * layout.pitch + w)
+        flat = mb * layout.positions + mi * SQUARE + i + (h * layout.pitch + w)
         left = padded(n, d, flat, kb * DEPTH + k * 2 + e)
         right = operands.packed[(cb, *numbers, kb, nb, k, v, e)]
         product = widen(left, layout.packed_dtype) * widen(right, layout.packed_dtype)
@@ -110,14 +110,6 @@ def _padded(layout: TileLayout, operands: Operands) -> Any:
     return te.compute(shape, element, "padded", varargs_names=["n", "d", "f", "c"])
 
 
-def _first(layout: TileLayout, mb: Any) -> Any:
-    """Return the first position of a tile; the last tile starts early enough to be a whole one."""
-    start = mb * layout.positions
-    if layout.tiles == 1:
-        return start
-    return tirx.min(start, tirx.const(layout.flat - layout.positions, "int32"))
-
-
 def _channel(layout: TileLayout, index: Any) -> Any:
     cb, nb, v = index[5], index[8], index[10]
     return block_start(cb, layout.lanes, layout.channels) + nb * SQUARE + v
@@ -126,8 +118,8 @@ def _channel(layout: TileLayout, index: Any) -> Any:
 def place_of(layout: TileLayout, index: Any) -> Place:
     """Return where a result by phases belongs."""
     n, qd, rd, rh, rw, _, mb, mi, _, i, _ = index
-    _, height, width = layout.axes
-    m = _first(layout, mb) + mi * SQUARE + i
+    width = layout.axes[2]
+    m = mb * layout.positions + mi * SQUARE + i
     qh, qw = tirx.floordiv(m, layout.pitch), tirx.floormod(m, layout.pitch)
     channel = _channel(layout, index)
     *inner, out_channel = layout.channel(channel)
@@ -136,7 +128,7 @@ def place_of(layout: TileLayout, index: Any) -> Place:
         for folded, r, each in zip(layout.folded, (rd, rh, rw), inner, strict=True)
     ]
     w = qw * width.stride + phases[2]
-    exists = [m < layout.flat] * (layout.positions > layout.flat)
+    exists = [m < layout.flat] * (layout.tiles * layout.positions > layout.flat)
     exists += [qw < width.quotients] * (layout.pitch > width.quotients)
     exists += [w < width.output] * (not width.exact)
     if layout.channels < layout.lanes:

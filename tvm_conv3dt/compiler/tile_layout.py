@@ -109,10 +109,13 @@ class TileLayout(Layout):
 
     @cached_property
     def plane(self) -> int:
-        """Positions of a plane of the input, zeros counted in, those too that fill up the one tile of a small plane."""
-        height = sum(self.margins[1]) + self.axes[1].input
-        reach = height * self.pitch - self.flat
-        return max(self.flat, self.positions) + reach
+        """Positions of a plane of the input, zeros counted in, those too that fill up the last tile."""
+        return self.tiles * self.positions + self.reach
+
+    @cached_property
+    def reach(self) -> int:
+        """How many positions after its own first one a tap may read."""
+        return self.row_sizes[1] * self.pitch - self.flat
 
     @cached_property
     def packed_channels(self) -> int:
@@ -130,6 +133,11 @@ class TileLayout(Layout):
     def packed_dtype(self) -> str:
         """The dtype of packed filters: bfloat16, as compiled code takes it."""
         return "uint16"
+
+    @property
+    def rounds_at_the_end(self) -> bool:
+        """Whether casts to bfloat16 are left to `tvm_conv3dt.compiler.rounding`: always."""
+        return True
 
     @property
     def itemsize(self) -> int:

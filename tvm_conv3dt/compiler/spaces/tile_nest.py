@@ -75,8 +75,7 @@ def copied(layout: TileLayout, tiles: int) -> int:
     """Return the bytes of rows that a task of so many tiles copies."""
     depth = layout.axes[0]
     planes = depth.folded_taps if layout.folded[0] else depth.taps
-    reach = layout.plane - max(layout.flat, layout.positions)
-    positions = min(layout.plane, tiles * layout.positions + reach)
+    positions = tiles * layout.positions + layout.reach
     return planes * positions * layout.packed_channels * layout.itemsize
 
 
