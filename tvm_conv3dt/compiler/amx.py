@@ -239,22 +239,35 @@ def configure_tiles(function: tirx.PrimFunc) -> tirx.PrimFunc:
     need them. Memory for sums is allocated once per task, too.
     """
 
+    if not _has_tiles(function.body):
+        return function
+    configured = False
+
     def task(loop: tirx.For) -> Any:
+        nonlocal configured
         if loop.kind != tirx.ForKind.PARALLEL or not _has_tiles(loop):
             return loop
-        body, scratch = _without_scratch(loop.body)
-        configuration = tirx.decl_buffer((_ROW_BYTES,), "uint8", "configuration", scope="local")
-        steps = [
+        configured = True
+        body = _configured(loop.body)
+        return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, None, {})
+
+    body = tvm_ffi.structural_map(function.body, (tirx.For, task))
+    if not configured:  # a single task is no loop any more
+        body = _configured(body)
+    return tirx.PrimFunc(function.params, body, function.ret_type, function.attrs)
+
+
+def _configured(task: Any) -> tirx.SeqStmt:
+    body, scratch = _without_scratch(task)
+    configuration = tirx.decl_buffer((_ROW_BYTES,), "uint8", "configuration", scope="local")
+    return tirx.SeqStmt(
+        [
             *(tirx.AllocBuffer(each) for each in (*scratch, configuration)),
             *_configure(configuration),
             body,
             tirx.Evaluate(tirx.call_llvm_intrin("void", f"{_PREFIX}tilerelease")),
         ]
-        return tirx.For(
-            loop.loop_var, loop.min, loop.extent, loop.kind, tirx.SeqStmt(steps), None, {}
-        )
-
-    return tvm_ffi.structural_map(function, (tirx.For, task))
+    )
 
 
 def _configure(memory: Any) -> list[Any]:
