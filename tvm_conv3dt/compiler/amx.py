@@ -238,7 +238,6 @@ def configure_tiles(function: tirx.PrimFunc) -> tirx.PrimFunc:
     A thread whose registers are in use costs the system more at every switch; and other libraries set them up as they
     need them. Memory for sums is allocated once per task, too.
     """
-
     if not _has_tiles(function.body):
         return function
     configured = False

@@ -40,9 +40,9 @@ def tile_estimate(layout: TileLayout, device: Device, point: Point) -> float:
     filters = panel * layout.blocks * phases
     task_rows = copied(layout, point.task_h)
     if point.order == "rows":
-        far_filters, far_rows = filters, task_rows / max(1, point.task_h)
+        far_filters, far_rows = filters, task_rows / point.task_h
     elif point.order == "panels":
-        far_filters, far_rows = panel, task_rows
+        far_filters, far_rows = panel, float(task_rows)
     else:
         far_filters = panel
         far_rows = layout.row_sizes[0] * layout.plane * layout.packed_channels * 2.0
