@@ -46,7 +46,7 @@ def tile_estimate(layout: TileLayout, device: Device, point: Point) -> float:
     else:
         far_filters = panel
         far_rows = layout.row_sizes[0] * layout.plane * layout.packed_channels * 2.0
-    loads = (rows + columns) * _LOAD_CYCLES
+    loads = float((rows + columns) * _LOAD_CYCLES)
     loads += columns * _SQUARE_BYTES * fetch(device, far_filters + far_rows / 4)
     loads += rows * _SQUARE_BYTES * fetch(device, far_rows + panel) / ceil(taps)
     step = max(rows * columns * _PRODUCT_CYCLES, loads) + _STEP_CYCLES
