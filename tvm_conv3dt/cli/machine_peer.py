@@ -1,24 +1,28 @@
-"""The machine's ceilings in the form of a peer, with the one that only the compiler can make: the peak of multiply-adds."""
+"""The machine's ceilings in the form of a peer, with those that only the compiler can make: peaks of arithmetic."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 
 from tvm_conv3dt.errors import Conv3dtError
-from tvm_conv3dt.measure.ceiling import FMA, Load
+from tvm_conv3dt.measure.ceiling import BFLOAT16, FMA, Load
 from tvm_conv3dt.measure.peers import machine
 from tvm_conv3dt.measure.peers.problem import Started
 from tvm_conv3dt.measure.timing import Timing, turn
 
-__all__ = ["peak", "peak_gflops", "start"]
+__all__ = ["matrix_peak", "peak", "peak_gflops", "start"]
 
 # Seconds to measure the peak by itself.
 _SECONDS = 0.5
 
 
-def start(threads: int) -> Started:
-    """Compile the peak's kernel, where the compiler is, and allocate what all others need."""
-    return machine.started(threads, peak(threads))
+def start(threads: int, *wanted: str) -> Started:
+    """Compile the peak's kernel, where the compiler is, and allocate what all others need.
+
+    With `BFLOAT16` wanted the peak of the matrix unit is timed too, where there is one.
+    """
+    matrix = matrix_peak(threads) if BFLOAT16 in wanted else {}
+    return machine.started(threads, {**peak(threads), **matrix})
 
 
 def peak(threads: int) -> dict[str, Load]:
@@ -32,6 +36,20 @@ def peak(threads: int) -> dict[str, Load]:
         return {FMA: kernel.load(resolve("host"), threads)}
     except Conv3dtError:
         # The matrix product is the limit then, and the report says that it is.
+        return {}
+
+
+def matrix_peak(threads: int) -> dict[str, Load]:
+    """Return the peak of the CPU's matrix unit, to time in this thread; nothing where there is none, or no compiler."""
+    if find_spec("tvm") is None:
+        return {}
+    from tvm_conv3dt.compiler import matrix_peak as kernel
+    from tvm_conv3dt.compiler.target import resolve
+
+    try:
+        return {BFLOAT16: kernel.load(resolve("host"), threads)}
+    except Conv3dtError:
+        # bfloat16 has float32's limit then, and the report says so.
         return {}
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tvm_conv3dt.bfloat16 import numpy_dtype
 from tvm_conv3dt.memory import aligned_copy
 from tvm_conv3dt.reference import random_data
 from tvm_conv3dt.spec import Workload
@@ -36,6 +37,13 @@ class Problem:
     def of(cls, workload: Workload, report: Report = lambda text: None) -> Problem:
         """Return the problem of a workload, on random data."""
         return cls(workload, *random_data(workload, seed=0), report)
+
+    def cast(self, dtype: str) -> Problem:
+        """Return the same values as another dtype."""
+        kind = numpy_dtype(dtype)
+        x, filters = self.x.astype(kind), self.filters.astype(kind)
+        bias = None if self.bias is None else self.bias.astype(kind)
+        return Problem(self.workload.recast(dtype=dtype), x, filters, bias, self.report)
 
     @property
     def channels_first(self) -> Array:
