@@ -113,6 +113,16 @@ REFUSED = {
         WorkloadError,
         "length is 4 and must be 5",
     ),
+    "precision of other arrays": (
+        {
+            "input": X.astype(np.float16),
+            "filters": FILTERS.astype(np.float16),
+            "precision": "bfloat16",
+        },
+        WorkloadError,
+        "precision='bfloat16': it is for arrays of float32, and dtype is float16",
+    ),
+    "precision that is none": ({"precision": "float16"}, WorkloadError, "one of bfloat16"),
     "a number as input": ({"input": 1.0}, WorkloadError, "length is 0 and must be 5"),
     "channels of input": (
         {"input": zeros(1, 2, 3, 4, 4)},
@@ -237,6 +247,15 @@ def test_integers_are_exact():
     found = legal(input=x, filters=filters)
     assert found.dtype == np.float32
     assert np.array_equal(found, reference(WORKLOAD, x, filters))
+
+
+def test_precision_is_a_workload_of_its_own_and_exact_on_integers():
+    x, filters, _ = integer_data(WORKLOAD, seed=0)
+    found = legal(input=x, filters=filters, precision="bfloat16")
+    assert found.dtype == np.float32
+    assert np.array_equal(found, reference(WORKLOAD, x, filters))
+    used = tvm_conv3dt.functional.bundle_for(WORKLOAD.recast(precision="bfloat16"))
+    assert [each.precision for each in used.workloads.values()] == ["bfloat16"]
 
 
 def test_arrays_of_any_strides_do():

@@ -326,6 +326,42 @@ def test_explicit_padding_goes_there_and_back(tmp_path):
     assert manifest.to_dict()["layers"][0]["workload"]["padding"] == [1, 0, 0]
 
 
+def test_precision_goes_there_and_back(tmp_path):
+    workload = WORKLOAD.recast(precision="bfloat16")
+    layers = tuple(replace(each, workload=workload) for each in MANIFEST.layers)
+    manifest = replace(MANIFEST, layers=layers)
+    manifest.write(tmp_path)
+    assert Manifest.read(tmp_path) == manifest
+    first = manifest.to_dict()["layers"][0]
+    assert first["workload"]["precision"] == "bfloat16"
+    assert first["id"] == WORKLOAD.id.replace("f32", "f32pbf16")
+
+
+def test_precision_that_the_id_does_not_say_is_refused(damaged):
+    def change(values):
+        values["layers"][0]["workload"]["precision"] = "bfloat16"
+
+    with pytest.raises(FileFormatError, match=r"layers\[0\]\.id=.*its workload's id is .*f32pbf16"):
+        damaged(change)
+
+
+def test_workload_without_a_precision_is_written_as_before_there_was_one():
+    fields = ["input", "filters", "output_shape", "strides", "padding", "data_format"]
+    fields += ["dilations", "dtype", "bias", "activation", "alpha"]
+    assert list(MANIFEST.to_dict()["layers"][0]["workload"]) == fields
+
+
+def test_field_of_a_workload_that_is_not_known_is_refused_by_its_name(damaged):
+    # As versions before there was a precision refuse a bundle that has one.
+    def change(values):
+        values["layers"][0]["workload"]["rounding"] = "nearest"
+
+    with pytest.raises(
+        FileFormatError, match=r"layers\[0\]\.workload=.*rounding='nearest': the fields"
+    ):
+        damaged(change)
+
+
 @pytest.mark.parametrize("padding", [[1, 0], [1, 0, -1], [1, 0, None], [0.0, 0, 0], 1, {}])
 def test_padding_that_is_none_is_refused(damaged, padding):
     def change(values):

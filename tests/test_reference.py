@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tvm_conv3dt.bfloat16 import bfloat16
 from tvm_conv3dt.errors import ArrayError
 from tvm_conv3dt.reference import integer_data, random_data, reference
 from tvm_conv3dt.spec import Workload
@@ -246,6 +247,14 @@ def test_integer_sums_stay_below_two_to_the_23(size, kernel, cin):
     # Were all of an output's products of one sign, and the largest input under every tap:
     worst = np.abs(x).max() * np.abs(filters).sum(dtype=np.float64) + np.abs(bias).max()
     assert worst < 2**23
+
+
+@pytest.mark.parametrize("cin", [1, 64, 2048])
+def test_integers_and_their_halves_are_numbers_of_bfloat16(cin):
+    # Where factors may be rounded to it, results are exact all the same.
+    pytest.importorskip("ml_dtypes")
+    for array in integer_data(make((4, 4, 4), (8, 8, 8), (4, 4, 4), 2, cin=cin), seed=0)[:2]:
+        assert np.array_equal((array / 2).astype(bfloat16()).astype(np.float32), array / 2)
 
 
 def test_integers_vary_enough_to_tell_elements_apart():

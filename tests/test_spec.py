@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tvm_conv3dt.errors import ArgumentTypeError, UnsupportedError, WorkloadError
 from tvm_conv3dt.phases import Axis
-from tvm_conv3dt.spec import ACTIVATIONS, DATA_FORMATS, DTYPES, PADDINGS, Workload
+from tvm_conv3dt.spec import ACTIVATIONS, DATA_FORMATS, DTYPES, PADDINGS, PRECISIONS, Workload
 
 UP3 = {
     "input": [1, 16, 16, 16, 256],
@@ -57,6 +57,7 @@ def legal(draw):
         last = data_format == "NDHWC"
         return [batch, *spatial, channels] if last else [batch, channels, *spatial]
 
+    dtype = draw(st.sampled_from(tuple(DTYPES)))
     return Workload.make(
         shape(size, cin),
         [*kernel, cout, cin],
@@ -65,10 +66,11 @@ def legal(draw):
         padding,
         data_format,
         dilation,
-        draw(st.sampled_from(tuple(DTYPES))),
+        dtype,
         draw(st.booleans()),
         activation,
         alpha,
+        draw(st.sampled_from((None, *PRECISIONS))) if dtype == "float32" else None,
     )
 
 
@@ -89,6 +91,7 @@ def test_make_has_tensorflows_defaults():
         bias=False,
         activation=None,
         alpha=None,
+        precision=None,
     )
 
 
@@ -372,6 +375,72 @@ def test_recasting_keeps_the_computation():
     assert first.recast("NDHWC", "float32") == workload
 
 
+def test_the_id_says_the_precision_beside_the_dtype():
+    assert up3(precision="bfloat16").id == UP3_ID.replace("f32", "f32pbf16")
+    assert up3(dtype="bfloat16").id == UP3_ID.replace("f32", "bf16")
+
+
+def test_a_dictionary_without_a_precision_is_what_it_was():
+    assert "precision" not in up3().to_dict()
+    assert Workload.from_dict({**up3().to_dict(), "precision": None}) == up3()
+    assert up3(precision="bfloat16").to_dict() == {**up3().to_dict(), "precision": "bfloat16"}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+def test_a_precision_is_for_float32_arrays(dtype):
+    rule = f"^failed to make workload with precision='bfloat16': .* dtype is {dtype}; leave it out$"
+    with pytest.raises(WorkloadError, match=rule):
+        up3(dtype=dtype, precision="bfloat16")
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "bf16", ""])
+def test_another_precision_is_refused(precision):
+    with pytest.raises(WorkloadError, match=f"precision='{precision}': it must be one of bfloat16"):
+        up3(precision=precision)
+
+
+@pytest.mark.parametrize("precision", [True, 16, np.float16, ["bfloat16"]], ids=repr)
+def test_a_precision_is_a_word(precision):
+    with pytest.raises(ArgumentTypeError, match=r"precision=.*: it must be a str, one of bfloat16"):
+        up3(precision=precision)
+
+
+@pytest.mark.parametrize(
+    ("changes", "products"),
+    [
+        ({}, "float32"),
+        ({"precision": "bfloat16"}, "bfloat16"),
+        ({"dtype": "bfloat16"}, "bfloat16"),
+        ({"dtype": "float16"}, "float16"),
+        ({"dtype": "float64"}, "float64"),
+    ],
+)
+def test_factors_have_the_arrays_type_or_the_precision(changes, products):
+    workload = up3(**changes)
+    assert workload.product_dtype == products
+    assert workload.sum_dtype == ("float64" if products == "float64" else "float32")
+
+
+def test_recasting_gives_and_keeps_a_precision():
+    permitted = up3(precision="bfloat16")
+    assert up3().recast(precision="bfloat16") == permitted
+    assert up3(dtype="float64").recast(dtype="float32", precision="bfloat16") == permitted
+    assert permitted.recast("NCDHW").precision == "bfloat16"
+    assert permitted.recast(dtype="float32") == permitted
+
+
+def test_recasting_to_another_dtype_leaves_the_precision_behind():
+    assert up3(precision="bfloat16").recast(dtype="float64") == up3(dtype="float64")
+
+
+def test_recasting_other_arrays_to_a_precision_is_refused():
+    for call in ({"dtype": "float16", "precision": "bfloat16"}, {"precision": "bfloat16"}):
+        with pytest.raises(
+            WorkloadError, match="it is for arrays of float32, and dtype is float16"
+        ):
+            up3(dtype="float16").recast(**call)
+
+
 def test_recasting_to_nothing_else_changes_nothing():
     for data_format in DATA_FORMATS:
         workload = Workload.make(
@@ -394,6 +463,11 @@ def test_a_workload_survives_pickling(workload):
         UP3_ID + "\n",
         UP3_ID.upper(),
         UP3_ID.replace("f32", "i32"),
+        UP3_ID.replace("f32", "f64pbf16"),
+        UP3_ID.replace("f32", "bf16pbf16"),
+        UP3_ID.replace("f32", "f32pf32"),
+        UP3_ID.replace("f32", "f32p"),
+        UP3_ID.replace("f32", "f32_bf16"),
         UP3_ID.replace("_d1x1x1", ""),
         UP3_ID.replace("n1_", "n01_"),
         UP3_ID.replace("n1_", "n1" * 5000),

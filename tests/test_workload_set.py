@@ -212,3 +212,25 @@ def test_all_are_recast_under_their_own_names():
     assert named == [workload_set.NamedWorkload("nnunet/up3", expected)]
     (by_id,) = workload_set.resolve_all([UP3_ID], "NCDHW", "float16")
     assert by_id == workload_set.NamedWorkload(expected.id, expected)
+
+
+def test_a_file_may_say_a_precision(file):
+    path = file(SET + 'precision = "bfloat16"\n')
+    (named,) = workload_set.resolve(path)
+    assert named.workload.precision == "bfloat16"
+
+
+def test_a_precision_that_does_not_go_with_the_dtype_is_refused_with_the_layer(file):
+    path = file(SET.replace("float32", "float16") + 'precision = "bfloat16"\n')
+    with pytest.raises(
+        FileFormatError, match=r"workload my/layer is not valid: .*precision='bfloat16'"
+    ):
+        workload_set.resolve(path)
+
+
+def test_all_are_recast_to_a_precision():
+    named = workload_set.resolve_all(["nnunet/up3", UP3_ID], precision="bfloat16")
+    expected = Workload.from_id(UP3_ID.replace("f32", "f32pbf16"))
+    assert named == [workload_set.NamedWorkload("nnunet/up3", expected)]
+    (by_id,) = workload_set.resolve_all([UP3_ID], precision="bfloat16")
+    assert by_id.name == expected.id

@@ -41,11 +41,12 @@ def conv3d_transpose(
     bias: Any = None,
     activation: str | None = None,
     alpha: float | None = None,
+    precision: str | None = None,
     out: Any = None,
 ) -> Any:
     """Return the transpose of `conv3d`, as ``tf.nn.conv3d_transpose`` defines it.
 
-    What follows `name` is not TensorFlow's: a bias and an activation, in the same pass over the result.
+    What follows `name` is not TensorFlow's: a bias and an activation, in the same pass over the result, and a precision.
 
     The kernel comes from a bundle that this process has loaded, if one holds the workload. Else it is
     compiled, with a schedule that fits or the design space's default point, and kept in a cache on disk:
@@ -83,6 +84,9 @@ def conv3d_transpose(
         What follows: ``"relu"``, ``"leaky_relu"``, ``"elu"``, ``"sigmoid"`` or ``"tanh"``.
     alpha : float, optional
         Of ``"leaky_relu"`` (0.2) and ``"elu"`` (1.0).
+    precision : str, optional
+        ``"bfloat16"``, of float32 arrays: permits products of factors rounded to bfloat16, for speed where the machine
+        has units for them; see `Workload` for the error. Such a call is a workload of its own in bundles.
     out : array, optional
         Where to write the result: a NumPy array, a tensor of PyTorch, or one that exports writable memory by DLPack; of
         shape `output_shape` and the input's dtype, not over the input.
@@ -95,7 +99,8 @@ def conv3d_transpose(
     Raises
     ------
     WorkloadError
-        If shapes, strides, dilations or activation do not go together.
+        If shapes, strides, dilations or activation do not go together, or there is a precision and the arrays are
+        not float32.
     ArgumentTypeError
         If an argument has the wrong type, or the dtypes differ.
     ArrayError
@@ -133,6 +138,7 @@ def conv3d_transpose(
         bias=added is not None,
         activation=activation,
         alpha=alpha,
+        precision=precision,
     )
     if on_gpu:
         values: dict[str, Any] = {**read, **{each: given[each] for each in on_gpu if each in given}}

@@ -19,13 +19,15 @@ from tvm_conv3dt.bfloat16 import numpy_dtype
 from tvm_conv3dt.errors import ArgumentTypeError, WorkloadError, describe, show
 from tvm_conv3dt.phases import Axis
 
-__all__ = ["ACTIVATIONS", "DATA_FORMATS", "DTYPES", "PADDINGS", "Workload"]
+__all__ = ["ACTIVATIONS", "DATA_FORMATS", "DTYPES", "PADDINGS", "PRECISIONS", "Workload"]
 
 PADDINGS = ("SAME", "VALID")
 DATA_FORMATS = ("NDHWC", "NCDHW")
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "sigmoid", "tanh")
 DTYPES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
 """The element types, with their sizes in bytes."""
+PRECISIONS = ("bfloat16",)
+"""What factors of products may be rounded to where the arrays are float32."""
 
 _DEFAULT_ALPHA = {"leaky_relu": 0.2, "elu": 1.0}
 
@@ -64,11 +66,17 @@ class Workload:
         What follows the bias: ``"relu"``, ``"leaky_relu"``, ``"elu"``, ``"sigmoid"`` or ``"tanh"``.
     alpha : float or None
         Of ``"leaky_relu"`` (0.2 where None) and ``"elu"`` (1.0 where None), else None.
+    precision : str or None
+        ``"bfloat16"``, of float32 arrays only: kernels may round elements of input and filters to bfloat16 (to nearest,
+        ties to even) before they are multiplied; sums, bias, activation and output stay float32. It is a permission: a
+        device without units for such products multiplies in float32, which is more exact. An output's error grows
+        by less than 2**-7 of the sum of its products' magnitudes (docs/precision.md), and not at all where
+        both factors are bfloat16 numbers, as integers up to 256 are. TensorFlow has no such argument.
 
     Raises
     ------
     WorkloadError
-        If TensorFlow's rules do not allow these values.
+        If TensorFlow's rules do not allow these values, or there is a precision for another dtype than float32.
     ArgumentTypeError
         If a value has the wrong type: a bool or a float as a size, an integer dtype.
     """
@@ -84,6 +92,7 @@ class Workload:
     bias: bool
     activation: str | None
     alpha: float | None
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         self._normalise()
@@ -103,6 +112,7 @@ class Workload:
         bias: Any = False,
         activation: Any = None,
         alpha: Any = None,
+        precision: Any = None,
     ) -> Workload:
         """Make a workload from TensorFlow's arguments, with TensorFlow's defaults.
 
@@ -112,7 +122,7 @@ class Workload:
             The three shapes, of five sizes each.
         strides, dilations : int, sequence of int, or None
             One value; or 1, 3 or 5 of them, the five in `data_format` order; None means ones.
-        padding, data_format, dtype, bias, activation, alpha
+        padding, data_format, dtype, bias, activation, alpha, precision
             As for the class; a `data_format` of None means ``"NDHWC"``, and `dtype` may also be
             anything that carries a dtype's name.
 
@@ -130,7 +140,7 @@ class Workload:
             data_format = "NDHWC"
         shapes = (input, filters, output_shape)
         geometry = (strides, padding, data_format, dilations)
-        return cls(*shapes, *geometry, dtype, bias, activation, alpha)
+        return cls(*shapes, *geometry, dtype, bias, activation, alpha, precision)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Workload:
@@ -175,15 +185,35 @@ class Workload:
         return workload
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields under TensorFlow's argument names, shapes as lists: JSON's values only."""
+        """Return the fields under TensorFlow's argument names, shapes as lists: JSON's values only.
+
+        A precision of None is left out: files without one are what they were before there was this field, and earlier
+        versions of the package, which refuse fields that they do not know, read them.
+        """
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
+            if name != "precision" or value is not None
         }
 
-    def recast(self, data_format: str | None = None, dtype: str | None = None) -> Workload:
-        """Return the same computation on arrays of another format or dtype; None keeps what there is."""
+    def recast(
+        self,
+        data_format: str | None = None,
+        dtype: str | None = None,
+        precision: str | None = None,
+    ) -> Workload:
+        """Return the same computation on arrays of another format or dtype, or with another precision.
+
+        None keeps what there is; but a precision is of its dtype, and goes with it.
+
+        Raises
+        ------
+        WorkloadError
+            If there is a precision for another dtype than float32.
+        """
         data_format = data_format or self.data_format
+        if dtype in (None, self.dtype):
+            precision = precision or self.precision
         channel = self.data_format.index("C")
 
         def shape(sizes: tuple[int, ...]) -> tuple[int, ...]:
@@ -198,6 +228,7 @@ class Workload:
                 "output_shape": shape(self.output_shape),
                 "data_format": data_format,
                 "dtype": dtype or self.dtype,
+                "precision": precision,
             }
         )
 
@@ -281,6 +312,14 @@ class Workload:
         return "float64" if self.dtype == "float64" else "float32"
 
     @property
+    def product_dtype(self) -> str:
+        """The type that the factors of products may have: the arrays' own or `precision`, else `sum_dtype`.
+
+        The half types' products are exact in `sum_dtype`, so wider factors of the same values give the same.
+        """
+        return self.precision or (self.sum_dtype if self.itemsize > 2 else self.dtype)
+
+    @property
     def numpy_dtype(self) -> np.dtype[Any]:
         """NumPy's dtype of the arrays.
 
@@ -328,3 +367,8 @@ class Workload:
             )
         else:
             hold("alpha", arguments.number("alpha", self.alpha))
+        if self.precision is not None:
+            hold("precision", arguments.choice("precision", self.precision, PRECISIONS))
+            if self.dtype != "float32":
+                rule = f"it is for arrays of float32, and dtype is {self.dtype}"
+                raise refuse("precision", self.precision, rule, "leave it out")

@@ -3,7 +3,8 @@
 ``n1_x16x16x16x256_k2x2x2_y32x32x32x128_s2x2x2_d1x1x1_valid_f32_ndhwc``: batch; the input's depth, height,
 width and channels; kernel; the output likewise; strides; dilations; padding; dtype; data format; then ``_bias``
 and the activation with its alpha, where there are any. Every field is always there, in this order. A padding that
-has no name is written in numbers, as ``p1x0x1``.
+has no name is written in numbers, as ``p1x0x1``. A precision follows its dtype, as ``f32pbf16``: one word, which is no
+other dtype's.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _PATTERN = re.compile(
     rf"_s(?P<strides>{_INT}(?:x{_INT}){{2}})"
     rf"_d(?P<dilations>{_INT}(?:x{_INT}){{2}})"
     rf"_(?P<padding>same|valid|p{_INT}(?:x{_INT}){{2}})"
-    rf"_(?P<dtype>{'|'.join(_LONG)})"
+    rf"_(?P<dtype>{'|'.join(_LONG)})(?:p(?P<precision>{'|'.join(_LONG)}))?"
     r"_(?P<data_format>ndhwc|ncdhw)"
     r"(?P<bias>_bias)?"
     r"(?:_(?P<activation>relu|leaky_relu|elu|sigmoid|tanh)(?P<alpha>m?[0-9]+(?:p[0-9]+)?(?:em?[0-9]+)?)?)?",
@@ -53,7 +54,7 @@ def render(workload: Workload) -> str:
         "s" + join(*workload.strides),
         "d" + join(*workload.dilations),
         _render_padding(workload.padding),
-        _SHORT[workload.dtype],
+        _SHORT[workload.dtype] + _render_precision(workload.precision),
         workload.data_format.lower(),
     ]
     if workload.bias:
@@ -116,6 +117,7 @@ def parse(text: str) -> dict[str, Any]:
         "bias": part["bias"] is not None,
         "activation": part["activation"],
         "alpha": alpha,
+        "precision": None if part["precision"] is None else _LONG[part["precision"]],
     }
 
 
@@ -127,6 +129,10 @@ def _render_alpha(alpha: float | None) -> str:
     if alpha is None:
         return ""
     return repr(alpha).replace(".", "p").replace("-", "m").replace("+", "")
+
+
+def _render_precision(precision: str | None) -> str:
+    return "" if precision is None else "p" + _SHORT[precision]
 
 
 def _render_padding(padding: str | tuple[int, int, int]) -> str:

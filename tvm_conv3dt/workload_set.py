@@ -126,7 +126,10 @@ def resolve(spec: str) -> list[NamedWorkload]:
 
 
 def resolve_all(
-    specs: Iterable[str], data_format: str | None = None, dtype: str | None = None
+    specs: Iterable[str],
+    data_format: str | None = None,
+    dtype: str | None = None,
+    precision: str | None = None,
 ) -> list[NamedWorkload]:
     """Return the workloads that several words select, each workload once.
 
@@ -134,7 +137,7 @@ def resolve_all(
     ----------
     specs : iterable of str
         As for `resolve`.
-    data_format, dtype : str or None
+    data_format, dtype, precision : str or None
         What all of them are recast to, see `Workload.recast`.
 
     Returns
@@ -145,13 +148,14 @@ def resolve_all(
     Raises
     ------
     WorkloadNotFoundError, FileFormatError, WorkloadError
-        As for `resolve`; WorkloadError too if two workloads have one name.
+        As for `resolve`; WorkloadError too if two workloads have one name, or one cannot have this precision.
     """
     chosen: dict[Workload, NamedWorkload] = {}
     owners: dict[str, Workload] = {}
     for spec in specs:
         for found in resolve(spec):
-            named = NamedWorkload(found.name, found.workload.recast(data_format, dtype))
+            recast = found.workload.recast(data_format, dtype, precision)
+            named = NamedWorkload(found.name, recast)
             if found.name == found.workload.id:
                 named = NamedWorkload(named.workload.id, named.workload)
             owner = owners.setdefault(named.name, named.workload)

@@ -26,6 +26,35 @@ def test_layers_are_recast(invoke, small_set, tmp_path):
     assert invoke("verify", tmp_path / "b").exit_code == 0
 
 
+def test_layers_are_recast_to_a_precision(invoke, small_set, tmp_path):
+    result = invoke(
+        *("build", "--workloads", small_set, "--precision", "bfloat16"),
+        *("-o", tmp_path / "b", "--allow-untuned"),
+    )
+    assert result.exit_code == 0, result.output
+    named = workload_set.read(small_set)
+    wanted = {each.name: each.workload.recast(precision="bfloat16") for each in named}
+    assert tvm_conv3dt.load(tmp_path / "b").workloads == wanted
+    found = invoke("verify", tmp_path / "b", "--json")
+    assert found.exit_code == 0, found.output
+    layers = json.loads(found.stdout)["layers"]
+    assert {check["data"] for layer in layers for check in layer["checks"]} == {
+        "integers",
+        "random",
+    }
+    assert all("_f32pbf16_" in layer["id"] for layer in layers)
+
+
+def test_precision_of_other_arrays_than_float32_is_wrong_usage(invoke, small_set, tmp_path):
+    result = invoke(
+        *("build", "--workloads", small_set, "--dtype", "float16", "--precision", "bfloat16"),
+        *("-o", tmp_path / "b", "--allow-untuned"),
+    )
+    assert result.exit_code == 2
+    assert "precision='bfloat16': it is for arrays of float32" in result.stderr
+    assert not (tmp_path / "b").exists()
+
+
 def test_json_is_the_manifest(invoke, small_set, tmp_path):
     result = invoke(
         "build", "--workloads", small_set, "-o", tmp_path / "b", "--allow-untuned", "--json"

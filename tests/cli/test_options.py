@@ -52,3 +52,16 @@ def test_unknown_device_names_the_catalogue():
     )
     assert result.exit_code == 2
     assert "raspberry-pi-4" in result.stderr
+
+
+@click.command("probe")
+@options.recast
+def recast_probe(**values):
+    click.echo(" ".join(f"{name}={values[name]}" for name in sorted(values)))
+
+
+def test_format_type_and_precision_are_what_workloads_are_recast_to():
+    words = ["--data-format", "NCDHW", "--precision", "bfloat16"]
+    said = CliRunner().invoke(recast_probe, words).stdout.strip()
+    assert said == "data_format=NCDHW dtype=None precision=bfloat16"
+    assert CliRunner().invoke(recast_probe, ["--precision", "float16"]).exit_code == 2

@@ -83,6 +83,21 @@ def test_tune_hands_its_options_on(tuner, tmp_path):
     }
 
 
+@pytest.mark.parametrize("verb", ["tune", "promote"])
+def test_workloads_are_recast(verb, monkeypatch, tmp_path):
+    seen = []
+
+    def take(named, device, **settings):
+        seen.extend(each.workload for each in named)
+        return []
+
+    monkeypatch.setattr(tuning if verb == "tune" else promoting, verb, take)
+    words = ("--data-format", "NCDHW", "--precision", "bfloat16", "--schedules", tmp_path)
+    result = invoke(verb, "--workloads", "nnunet/up1", *words)
+    assert result.exit_code == 0, result.output
+    assert seen == [NAMED.workload.recast("NCDHW", precision="bfloat16")]
+
+
 def test_tune_writes_data_to_stdout_and_progress_to_stderr(tuner, tmp_path):
     result = invoke("tune", "--workloads", "nnunet/up1", "--json", "--schedules", tmp_path)
     (promoted,) = json.loads(result.stdout)["promoted"]

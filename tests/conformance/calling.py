@@ -19,5 +19,6 @@ def by_function(workload: Workload, x, filters, bias=None, **out):
         bias=bias,
         activation=workload.activation,
         alpha=workload.alpha,
+        precision=workload.precision,
         **out,
     )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tvm_conv3dt.spec import ACTIVATIONS, DATA_FORMATS, DTYPES, PADDINGS, Workload
+from tvm_conv3dt.spec import ACTIVATIONS, DATA_FORMATS, DTYPES, PADDINGS, PRECISIONS, Workload
 
 EXPLICIT = "explicit"
 FLOPS = 2_000_000
@@ -83,8 +83,9 @@ def workloads(
     dilated: bool = True,
     epilogue: bool = True,
     explicit: bool = False,
+    precision: bool = False,
 ) -> Workload:
-    """Draw a legal workload; dilations, bias and activation, or paddings of PyTorch and ONNX, only if so said."""
+    """Draw a legal workload; dilations, bias and activation, paddings of PyTorch and ONNX, precisions, only if so said."""
     padding = draw(st.sampled_from((*PADDINGS, EXPLICIT) if explicit else PADDINGS))
     axes: list[Line] = []
     for _ in range(3):
@@ -115,6 +116,10 @@ def workloads(
     if activation in ("leaky_relu", "elu"):
         alpha = draw(st.none() | st.sampled_from([0.01, 0.3, 1.5, -0.5]))
 
+    permitted = None
+    if precision and dtype == "float32":
+        permitted = draw(st.sampled_from((None, *PRECISIONS)))
+
     def shape(sizes: list[int], channels: int) -> list[int]:
         spatial_last = data_format == "NCDHW"
         return [batch, channels, *sizes] if spatial_last else [batch, *sizes, channels]
@@ -131,6 +136,7 @@ def workloads(
         bias,
         activation,
         alpha,
+        permitted,
     )
 
 

@@ -44,6 +44,7 @@ def bundle(workload: Workload, x, filters, bias, out) -> None:
 
 
 WAYS = (new_result, given_result, bundle)
+EVERY_CALL = legal.workloads(explicit=True, precision=True)
 
 
 @pytest.mark.usefixtures("poisoned")
@@ -59,7 +60,7 @@ def test_legal_calls_equal_the_reference(calls: int, sweep: Callable[..., None],
                 break
         verification.raise_if_failed()
 
-    sweep("legal calls", calls, legal.workloads(explicit=True), check)
+    sweep("legal calls", calls, EVERY_CALL, check)
     tell("  through " + ", ".join(f"{way}: {count}" for way, count in sorted(ways.items())))
 
 
@@ -80,12 +81,14 @@ def test_bits_do_not_depend_on_threads_or_on_the_run(calls: int, sweep: Callable
                 set_num_threads(None)
             assert len(set(results)) == 1, "results differ in their bits"
 
-    sweep("threads", max(1, calls // 4), legal.workloads(explicit=True), check)
+    sweep("threads", max(1, calls // 4), EVERY_CALL, check)
 
 
 def corners(workload: Workload) -> set[str]:
     """What is special about a workload."""
     found = {workload.padding, workload.dtype, workload.data_format, f"n{workload.batch}"}
+    if workload.precision:
+        found.add("precision")
     for axis in workload.axes:
         divisor = gcd(axis.stride, axis.dilation)
         both = axis.stride > 1 and axis.dilation > 1
@@ -108,8 +111,8 @@ def corners(workload: Workload) -> set[str]:
 
 
 def test_the_sweep_reaches_each_corner_in_one_call_of_twenty() -> None:
-    drawn = legal.draw(400, 0)
+    drawn = legal.draw(400, 0, precision=True)
     counts = Counter(corner for workload in drawn for corner in corners(workload))
-    assert len(counts) == len((*PADDINGS, *DTYPES, *DATA_FORMATS)) + 3 + 10
+    assert len(counts) == len((*PADDINGS, *DTYPES, *DATA_FORMATS)) + 3 + 11
     assert min(counts.values()) >= len(drawn) // 20, counts
     assert all(w.flops <= legal.FLOPS or w.in_channels == w.out_channels == 1 for w in drawn)

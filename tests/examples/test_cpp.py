@@ -38,6 +38,9 @@ LAYERS = {
         [1, 4, 4, 4, 3], [3, 3, 3, 16, 3], [1, 7, 8, 8, 16], 2, (1, 1, 0), bias=True
     ),
     "tanh": Workload.make([1, 2, 3, 4, 3], [2, 2, 2, 5, 3], [1, 4, 6, 8, 5], 2, activation="tanh"),
+    "precision": Workload.make(
+        [1, 3, 4, 5, 6], [2, 2, 2, 8, 6], [1, 6, 8, 10, 8], 2, precision="bfloat16"
+    ),
     "half": Workload.make([1, 2, 2, 2, 3], [2, 2, 2, 4, 3], [1, 4, 4, 4, 4], 2, dtype="float16"),
 }
 FLOAT32 = [name for name, workload in LAYERS.items() if workload.dtype == "float32"]

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("tvm")
 
 import tvm_conv3dt
-from tvm_conv3dt.errors import ArgumentTypeError, ArrayError, WorkloadNotFoundError
+from tvm_conv3dt.errors import ArgumentTypeError, ArrayError, WorkloadError, WorkloadNotFoundError
 from tvm_conv3dt.forms import ConvTranspose, from_torch_functional
 from tvm_conv3dt.reference import reference
 from tvm_conv3dt.runtime import GroupedOperator
@@ -28,7 +28,7 @@ def integers(*shape):
     return np.random.default_rng(0).integers(-8, 9, shape).astype(np.float32)
 
 
-def form_of(groups, batch=(2,), data_format="NCDHW", bias=True):
+def form_of(groups, batch=(2,), data_format="NCDHW", bias=True, precision=None):
     """The mirror image of SAME in some groups: PyTorch's form, of NumPy's arrays."""
     return from_torch_functional(
         [*batch, 3 * groups, 3, 4, 5],
@@ -39,6 +39,7 @@ def form_of(groups, batch=(2,), data_format="NCDHW", bias=True):
         output_padding=1,
         groups=groups,
         data_format=data_format,
+        precision=precision,
     )
 
 
@@ -92,6 +93,18 @@ def test_groups_without_a_bias():
     form = form_of(2, bias=False)
     x = integers(*form.input_shape)
     assert np.array_equal(form.operator()(x), expected(form, x))
+
+
+def test_precision_is_the_workloads_and_integers_are_exact():
+    form = form_of(2, precision="bfloat16")
+    assert form.workload == form_of(2).workload.recast(precision="bfloat16")
+    x = integers(*form.input_shape)
+    assert np.array_equal(form.operator()(x), expected(form, x))
+
+
+def test_precision_for_another_weight_than_float32_is_refused():
+    with pytest.raises(WorkloadError, match="it is for arrays of float32, and dtype is float64"):
+        from_torch_functional([1, 1, 2, 2, 2], np.ones((1,) * 5), precision="bfloat16")
 
 
 def test_slices_of_a_volume_of_channels_first_are_not_copied():

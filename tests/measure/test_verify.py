@@ -1,13 +1,16 @@
 """Verification finds what is wrong, and only that."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from tvm_conv3dt.bfloat16 import bfloat16
 from tvm_conv3dt.errors import VerificationError
 from tvm_conv3dt.measure import verify as verify_module
 from tvm_conv3dt.measure.verify import verify
 from tvm_conv3dt.reference import reference
-from tvm_conv3dt.spec import Workload
+from tvm_conv3dt.spec import DATA_FORMATS, Workload
 
 
 def make(**changes):
@@ -39,7 +42,16 @@ WORKLOADS = {
     ),
     "float64": make(dtype="float64"),
     "float16": make(dtype="float16"),
+    "precision": make(bias=True, activation="leaky_relu", precision="bfloat16"),
+    "precision, channels first": make(
+        input=[2, 8, 3, 4, 3],
+        output_shape=[2, 4, 6, 7, 6],
+        data_format="NCDHW",
+        bias=True,
+        precision="bfloat16",
+    ),
 }
+PERMITTED = [name for name in WORKLOADS if "precision" in name]
 
 
 def right(workload):
@@ -204,3 +216,84 @@ def test_results_below_the_normal_numbers_are_rounded_as_those_are():
         out[...] = reference(workload, x, filters)
 
     verify(workload, run).raise_if_failed()
+
+
+def rounded(array):
+    """What is left of float32 numbers that were rounded to bfloat16."""
+    return array.astype(bfloat16()).astype(np.float32)
+
+
+def with_rounded_factors(workload):
+    """A kernel that multiplies factors of bfloat16, and keeps all else in float32."""
+
+    def run(x, filters, bias, out):
+        out[...] = reference(workload, rounded(x), rounded(filters), bias)
+
+    return run
+
+
+@pytest.mark.parametrize("name", PERMITTED)
+def test_rounded_factors_pass_where_they_are_permitted(name):
+    pytest.importorskip("ml_dtypes")
+    found = verify(WORKLOADS[name], with_rounded_factors(WORKLOADS[name]), seeds=(0, 1))
+    assert found.passed, found
+    assert [check.worst == 0 for check in found.checks] == [True, False, True, False]
+
+
+def test_rounded_factors_fail_where_they_are_not_permitted():
+    pytest.importorskip("ml_dtypes")
+    found = verify(PLAIN, with_rounded_factors(PLAIN))
+    assert [check.status for check in found.checks] == ["PASSED", "FAILED"]
+
+
+@pytest.mark.parametrize("data_format", DATA_FORMATS)
+def test_bias_must_not_be_rounded_where_factors_may_be(data_format):
+    pytest.importorskip("ml_dtypes")
+    # In holes there is nothing but the bias.
+    workload = replace(HOLES, bias=True).recast(data_format, precision="bfloat16")
+
+    def run(x, filters, bias, out):
+        out[...] = reference(workload, x, filters, rounded(bias))
+
+    found = verify(workload, run)
+    assert [check.status for check in found.checks] == ["PASSED", "FAILED"]
+
+
+def test_output_must_not_be_rounded_where_factors_may_be():
+    pytest.importorskip("ml_dtypes")
+    # A single product: rounding the sum too is a third rounding, where two are permitted.
+    workload = make(
+        input=[1, 4, 4, 4, 1],
+        filters=[1, 1, 1, 64, 1],
+        output_shape=[1, 4, 4, 4, 64],
+        strides=1,
+        precision="bfloat16",
+    )
+
+    def run(x, filters, bias, out):
+        with_rounded_factors(workload)(x, filters, bias, out)
+        out[...] = rounded(out)
+
+    assert verify(workload, with_rounded_factors(workload)).passed
+    assert [check.status for check in verify(workload, run).checks] == ["PASSED", "FAILED"]
+
+
+def test_rounding_two_factors_costs_up_to_what_is_allowed():
+    pytest.importorskip("ml_dtypes")
+    # The worst lies between 1 and the next number of bfloat16; half way it goes to the even one.
+    half_way = np.float32(1 + 2.0**-8)
+    assert rounded(np.array([half_way, np.nextafter(half_way, 2, dtype=np.float32)])).tolist() == [
+        1.0,
+        1 + 2.0**-7,
+    ]
+    mantissas = np.arange(1 << 23, 1 << 24, 3, dtype=np.int32).astype(np.float32)
+    most = (np.abs(rounded(mantissas).astype(np.float64) - mantissas) / mantissas).max()
+    assert 2.0**-9 < most <= 1 / 257
+    assert 0.99 * 2.0**-7 < (1 + most) ** 2 - 1 < 2.0**-7
+
+
+@pytest.mark.parametrize("spoil", [zero, off_by_one, swapped, unwritten, infinite])
+def test_wrong_kernel_fails_where_factors_may_be_rounded(spoil):
+    workload = make(precision="bfloat16")
+    found = verify(workload, spoilt(workload, spoil))
+    assert [check.status for check in found.checks] == ["FAILED", "FAILED"]

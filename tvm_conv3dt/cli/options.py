@@ -11,7 +11,7 @@ import click
 
 from tvm_conv3dt import paths
 from tvm_conv3dt.errors import CompilerMissingError, describe
-from tvm_conv3dt.spec import DATA_FORMATS, DTYPES
+from tvm_conv3dt.spec import DATA_FORMATS, DTYPES, PRECISIONS
 
 if TYPE_CHECKING:
     from tvm_conv3dt.device import Device
@@ -64,11 +64,16 @@ _dtype = click.option(
     type=click.Choice(tuple(DTYPES)),
     help="Recast the workloads to arrays of this type.",
 )
+_precision = click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    help="Recast the workloads, which must be of float32, to products of factors that may be rounded to this type.",
+)
 
 
 def recast(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that let all workloads have another format or type than their sets say."""
-    return _data_format(_dtype(command))
+    """Add the options that let all workloads have another format, type or precision than their sets say."""
+    return _data_format(_dtype(_precision(command)))
 
 
 schedules = click.option(

@@ -39,6 +39,7 @@ def command(
     workload_names: tuple[str, ...],
     data_format: str | None,
     dtype: str | None,
+    precision: str | None,
     logs: Path,
     schedules: Path,
     top: int,
@@ -54,7 +55,7 @@ def command(
       tvm-conv3dt promote --workloads nnunet/up3 --top 5
     """
     fleet = runner.settings(**where)
-    named = workload_set.resolve_all(workload_names, data_format, dtype)
+    named = workload_set.resolve_all(workload_names, data_format, dtype, precision)
     device = options.resolve_device(device_name)
     from tvm_conv3dt.compiler.promote import promote
     from tvm_conv3dt.compiler.target import require_runnable

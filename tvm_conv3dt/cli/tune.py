@@ -45,6 +45,7 @@ def command(
     workload_names: tuple[str, ...],
     data_format: str | None,
     dtype: str | None,
+    precision: str | None,
     trials: int,
     time_limit: float | None,
     logs: Path,
@@ -65,7 +66,7 @@ def command(
       tvm-conv3dt tune --workloads mynet.toml --device raspberry-pi-4 --runner rpc --tracker localhost:9190 --key pi4
     """
     fleet = runner.settings(**where)
-    named = workload_set.resolve_all(workload_names, data_format, dtype)
+    named = workload_set.resolve_all(workload_names, data_format, dtype, precision)
     device = options.resolve_device(device_name)
     from tvm_conv3dt.compiler.tuning import tune
 

@@ -148,6 +148,7 @@ def assemble(
     dilations: tuple[int, ...],
     data_format: str,
     batched: bool = True,
+    precision: str | None = None,
 ) -> ConvTranspose:
     """Return the convolution that other frameworks' arrays and sizes describe.
 
@@ -167,11 +168,13 @@ def assemble(
         Of the arrays that the operator takes: ``"NCDHW"`` or ``"NDHWC"``.
     batched : bool
         Whether the operator's arrays have a batch's axis.
+    precision : str or None
+        As for `Workload`.
 
     Raises
     ------
     WorkloadError
-        If channels do not divide, or sizes do not go together.
+        If channels do not divide, sizes do not go together, or there is a precision for another dtype than float32.
     ArgumentTypeError
         If `bias` has another dtype than `weight`.
     ArrayError
@@ -208,6 +211,7 @@ def assemble(
         dilations,
         weight.dtype.name,
         bias=bias is not None,
+        precision=precision,
     )
     by_group = weight.reshape(groups, group_in, group_out, *kernel).transpose(0, 3, 4, 5, 2, 1)
     return ConvTranspose(

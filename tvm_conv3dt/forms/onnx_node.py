@@ -47,7 +47,12 @@ _AUTO_PADS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 
 
 def from_onnx(
-    node: Any, input_shape: Any, initializers: Any, *, data_format: str = "NCDHW"
+    node: Any,
+    input_shape: Any,
+    initializers: Any,
+    *,
+    data_format: str = "NCDHW",
+    precision: str | None = None,
 ) -> ConvTranspose:
     """Return a node `ConvTranspose` of an ONNX graph for inputs of one shape.
 
@@ -62,6 +67,8 @@ def from_onnx(
         or TensorProto that have names, such as ``graph.initializer``.
     data_format : str
         Of the arrays that the operator takes and returns: ``"NCDHW"``, which is ONNX's, or ``"NDHWC"``.
+    precision : str, optional
+        ``"bfloat16"`` permits products of factors rounded to bfloat16, of a weight of float32; see `Workload`.
 
     Returns
     -------
@@ -75,7 +82,8 @@ def from_onnx(
     UnsupportedError
         If the node is another operator, has an attribute that `ConvTranspose` has not, or another number of axes.
     WorkloadError
-        If attributes and shapes do not go together, or W or B is no constant.
+        If attributes and shapes do not go together, W or B is no constant, or there is a precision for another dtype
+        than float32.
     ArrayError
         If B has another shape, or values are not to be had.
     """
@@ -96,7 +104,18 @@ def from_onnx(
     reached = reach(shape[2:], kernel, strides, dilations)
     before, output = _padding(values, shape[2:], strides, extra, reached)
     groups = count("group", values.get("group", 1))
-    return assemble(weight, bias, groups, shape, output, strides, before, dilations, data_format)
+    return assemble(
+        weight,
+        bias,
+        groups,
+        shape,
+        output,
+        strides,
+        before,
+        dilations,
+        data_format,
+        precision=precision,
+    )
 
 
 def _padding(

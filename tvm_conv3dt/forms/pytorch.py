@@ -26,7 +26,12 @@ _FIELDS = ("weight", "bias", "stride", "padding", "output_padding", "groups", "d
 
 
 def from_torch(
-    module: Any, input_shape: Any, *, output_size: Any = None, data_format: str = "NCDHW"
+    module: Any,
+    input_shape: Any,
+    *,
+    output_size: Any = None,
+    data_format: str = "NCDHW",
+    precision: str | None = None,
 ) -> ConvTranspose:
     """Return a `torch.nn.ConvTranspose3d` for inputs of one shape.
 
@@ -41,6 +46,8 @@ def from_torch(
         own `output_padding` does not count then.
     data_format : str
         Of the arrays that the operator takes and returns: ``"NCDHW"``, which is PyTorch's, or ``"NDHWC"``.
+    precision : str, optional
+        ``"bfloat16"`` permits products of factors rounded to bfloat16, of a weight of float32; see `Workload`.
 
     Returns
     -------
@@ -52,7 +59,8 @@ def from_torch(
     ArgumentTypeError
         If `module` is something else, or values or tensors have a wrong type.
     WorkloadError
-        If shapes and the module do not go together, or the padding's mode is not ``"zeros"``.
+        If shapes and the module do not go together, the padding's mode is not ``"zeros"``, or there is a precision for
+        another dtype than float32.
     ArrayError
         If the parameters have no values yet.
     """
@@ -67,7 +75,11 @@ def from_torch(
     if output_size is not None:
         values["output_padding"] = 0
     return from_torch_functional(
-        input_shape, **values, output_size=output_size, data_format=data_format
+        input_shape,
+        **values,
+        output_size=output_size,
+        data_format=data_format,
+        precision=precision,
     )
 
 
@@ -83,6 +95,7 @@ def from_torch_functional(
     *,
     output_size: Any = None,
     data_format: str = "NCDHW",
+    precision: str | None = None,
 ) -> ConvTranspose:
     """Return a call of `torch.nn.functional.conv_transpose3d`, with the input's shape instead of the input.
 
@@ -100,7 +113,7 @@ def from_torch_functional(
         Groups of channels.
     output_size : sequence of int, optional
         As for `from_torch`; instead of `output_padding`.
-    data_format : str
+    data_format, precision : str
         As for `from_torch`.
 
     Returns
@@ -113,7 +126,7 @@ def from_torch_functional(
     ArgumentTypeError
         If a value or an array has a wrong type.
     WorkloadError
-        If values and shapes do not go together.
+        If values and shapes do not go together, or there is a precision for another dtype than float32.
     ArrayError
         If `bias` has another shape, or values are not to be had.
     """
@@ -145,6 +158,7 @@ def from_torch_functional(
         dilations,
         data_format,
         batched,
+        precision,
     )
 
 

@@ -32,6 +32,9 @@ _LEAST_NORMAL = {
     "bfloat16": 2.0**-126,
 }
 
+# Rounding both factors to bfloat16 changes a product by less than this share of it: docs/precision.md.
+_ROUNDED_FACTORS = {None: 0.0, "bfloat16": EPSILON["bfloat16"]}
+
 
 @dataclass(frozen=True)
 class Check:
@@ -108,7 +111,7 @@ def verify(workload: Workload, run: Run, seeds: Sequence[int] = (0,)) -> Verific
 
     On small integers every sum is exact in any order, so equality is demanded. On random data
     each output may differ from the float64 result by what rounding can do in the worst order of its
-    own sum. Outputs are filled with NaN beforehand: what is not written shows.
+    own sum, and where the workload has a precision by what rounding the factors to it can do. Outputs are filled with NaN beforehand: what is not written shows.
 
     Parameters
     ----------
@@ -146,8 +149,9 @@ def _check(workload: Workload, run: Run, products: Array, data: str, seed: int) 
         expected = expected.astype(workload.numpy_dtype)
         allowed: Array = np.zeros((), np.float64)
     else:
-        magnitudes = reference(linear, abs(x), abs(filters), None if bias is None else abs(bias))
-        allowed = _allowed(workload, products, magnitudes, expected)
+        bare = replace(linear, bias=False)
+        terms = reference(bare, abs(x), abs(filters))
+        allowed = _allowed(workload, products, terms, _along_channels(workload, bias), expected)
     out = np.full(workload.output_shape, np.nan, workload.numpy_dtype)
     run(x.copy(), filters.copy(), None if bias is None else bias.copy(), out)
     return _compare(data, seed, out, expected, allowed)
@@ -196,12 +200,24 @@ def _products(workload: Workload) -> Array:
     return np.rint(counts) * workload.in_channels
 
 
-def _allowed(workload: Workload, products: Array, magnitudes: Array, expected: Array) -> Array:
+def _along_channels(workload: Workload, bias: Array | None) -> Array:
+    """Return the magnitudes of the bias as an array that broadcasts to the output."""
+    if bias is None:
+        return np.zeros((), np.float64)
+    after = 3 if workload.data_format == "NCDHW" else 0
+    return np.abs(bias.astype(np.float64)).reshape(-1, *(1,) * after)
+
+
+def _allowed(
+    workload: Workload, products: Array, terms: Array, bias: Array, expected: Array
+) -> Array:
     # A sum of n products, in whatever order, is off by at most n roundings of the sum of magnitudes; the bias
-    # is one more. Then the result is rounded to its type.
+    # is one more, and is never rounded to a precision. Then the result is rounded to its type.
     epsilon = EPSILON[workload.dtype]
     rounding = EPSILON[workload.sum_dtype] / 2
-    allowed = (products + 2) * rounding * magnitudes
+    rounded = _ROUNDED_FACTORS[workload.precision]
+    magnitudes = (1 + rounded) * terms + bias
+    allowed = (products + 2) * rounding * magnitudes + rounded * terms
     if workload.activation is not None:
         allowed *= max(1.0, abs(workload.alpha or 0.0))  # no activation is steeper
         if workload.activation not in _EXACT_ACTIVATIONS:
