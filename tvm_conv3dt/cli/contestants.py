@@ -60,14 +60,15 @@ def beside(
     UnsupportedError
         If a framework is not timed on GPUs, and the bundle is for these.
     """
-    dtypes = {workload.dtype for workload in workloads}
+    workloads = list(workloads)
     if kind == "cuda":
-        return _on_a_gpu(against, dtypes)
+        return _on_a_gpu(against, {workload.dtype for workload in workloads})
     chosen = {name: peers.PEERS[name] for name in against}
     if _STOCK in chosen:
         arguments = (str(paths.user_cache() / "stock-tvm"), str(stock_trials))
         chosen[_STOCK] = replace(chosen[_STOCK], arguments=arguments)
-    wanted = (BFLOAT16,) if BFLOAT16 in dtypes else ()
+    products = {workload.product_dtype for workload in workloads}
+    wanted = (BFLOAT16,) if "bfloat16" in products else ()
     return Contestants(chosen, replace(MACHINE, arguments=(*MACHINE.arguments, *wanted)))
 
 

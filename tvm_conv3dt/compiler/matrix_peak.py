@@ -91,8 +91,8 @@ def define_matrix_peak() -> tirx.PrimFunc:
         with builder.prim_func():
             builder.func_name(SYMBOL)
             builder.func_attr({"global_symbol": SYMBOL, "tirx.noalias": True})
-            shape = (_CONFIGURATION_BYTES,)
-            config = builder.arg("config", argument(shape, "uint8", name="config"))
+            size = _CONFIGURATION_BYTES
+            config = builder.arg("config", argument((size,), "uint8", name="config"))
             a = builder.arg("a", argument((ROWS, 2 * PAIRS), "uint16", name="a"))
             b = builder.arg("b", argument((PAIRS, 2 * COLUMNS), "uint16", name="b"))
             shape = (threads, SUMS, ROWS, COLUMNS)

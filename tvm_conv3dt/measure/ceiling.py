@@ -144,8 +144,8 @@ class Ceilings:
     def peak_of(self, workload: Workload) -> float:
         """Return the limit of a workload's arithmetic.
 
-        That of tensor cores is for float16 only, and that of a CPU's matrix unit for bfloat16. Where there is none for a
-        half type its limit is float32's, in which it is added.
+        That of tensor cores is for products of float16 only, and that of a CPU's matrix unit for those of bfloat16. Where
+        there is none for a half type its limit is float32's, in which it is added.
         """
         return self._limit_of(workload)[1]
 
@@ -183,7 +183,7 @@ class Ceilings:
         return "compute" if compute else "memory"
 
     def _limit_of(self, workload: Workload) -> tuple[str, float]:
-        dtype = workload.dtype
+        dtype = workload.product_dtype
         usable = replace(
             self,
             matrix_gflops=self.matrix_gflops if dtype == "float16" else None,

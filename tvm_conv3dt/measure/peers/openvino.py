@@ -17,13 +17,12 @@ from openvino.preprocess import PrePostProcessor
 
 from tvm_conv3dt.bfloat16 import numpy_dtype
 from tvm_conv3dt.measure.peers import onnx_model
-from tvm_conv3dt.measure.peers.problem import Array, Problem, Started, Variant
+from tvm_conv3dt.measure.peers.problem import HALVES, Array, Problem, Started, Variant
 
 __all__ = ["start"]
 
-# By the layer's type. Without a hint the plugin would take bfloat16 for float32 where the CPU has it.
+# By what the layer may be multiplied in. Without a hint the plugin would take bfloat16 for float32 where the CPU has it.
 _HINTS = {"float32": "f32", "float64": "f32", "float16": "f16", "bfloat16": "bf16"}
-_HALVES = ("float16", "bfloat16")
 
 
 def start(threads: int) -> Started:
@@ -55,9 +54,9 @@ def start(threads: int) -> Started:
             yield _variant(layout + suffix, request(layout), x, to_format, dtype)
 
     def prepare(problem: Problem) -> Sequence[Variant]:
-        dtype = problem.workload.dtype
-        problems = [problem, problem.cast("float32")] if dtype in _HALVES else [problem]
-        return [each for one in problems for each in variants(one, _HINTS[dtype], dtype)]
+        dtype, hint = problem.workload.dtype, _HINTS[problem.workload.product_dtype]
+        problems = [problem, problem.cast("float32")] if dtype in HALVES else [problem]
+        return [each for one in problems for each in variants(one, hint, dtype)]
 
     return Started(str(openvino.__version__), prepare)
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from tvm_conv3dt.memory import stored
 from tvm_conv3dt.measure.peers.problem import Array, Problem, Started, Variant
+from tvm_conv3dt.memory import stored
 from tvm_conv3dt.spec import Workload
 
 __all__ = ["FORMATS", "array", "layer", "start"]

@@ -84,7 +84,9 @@ def define(problem: Problem) -> tirx.PrimFunc:
         arguments.append(bias)
         convolved = y
         y = te.compute(
-            y.shape, lambda n, c, d, h, w: convolved[n, c, d, h, w] + bias[c].astype(sums), "with_bias"
+            y.shape,
+            lambda n, c, d, h, w: convolved[n, c, d, h, w] + bias[c].astype(sums),
+            "with_bias",
         )
     y = _activate(workload, y)
     if dtype != sums:
