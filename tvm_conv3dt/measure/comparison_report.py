@@ -140,17 +140,17 @@ def _peaks(comparisons: Sequence[Comparison], ceilings: Ceilings) -> list[str]:
     lines = []
     workloads = {each.workload.product_dtype: each.workload for each in comparisons}
     if "bfloat16" in workloads:
-        if ceilings.bfloat16_gflops is not None:
-            text = "what all threads reach with nothing but products of tiles (TDPBF16PS)"
-        else:
-            text = "as float32's: there is no matrix unit, or no compiler for the kernel that measures it"
-        name = ceilings.peak_name(workloads["bfloat16"])
-        lines.append(f"the compute limit of bfloat16 is the {name}'s, {text}")
-    if "float16" in workloads:
-        name = ceilings.peak_name(workloads["float16"])
         lines.append(
-            f"the compute limit of float16 is that of float32, in which it is added ({name}): a framework that adds in "
-            "float16 can pass it"
+            "the compute limit of bfloat16 is that of the matrix unit: what all threads reach with nothing but products of "
+            "its tiles"
+            if ceilings.bfloat16_gflops is not None
+            else "the compute limit of bfloat16 is that of float32: there is no matrix unit, or no compiler for the kernel "
+            "that measures it"
+        )
+    if "float16" in workloads:
+        lines.append(
+            "the compute limit of float16 is that of float32, in which it is added: a framework that adds in float16 can "
+            "pass it"
         )
     return lines
 
@@ -262,12 +262,13 @@ def _short(layout: str) -> str:
 
 def _outputs(comparisons: Sequence[Comparison], order: Sequence[str]) -> str:
     """Say what the peers do with their outputs' memory, and what the layouts' short names mean."""
+    order = [name for name in order if name != BESIDE]
     entries = [entry for each in comparisons for entry in each.entries]
     found = {entry.implementation: entry.output for entry in entries}
-    outputs = ", ".join(
-        f"{name} {found[name]}" for name in order if name in found and name != BESIDE
+    outputs = ", ".join(f"{name} {found[name]}" for name in order if name in found)
+    wide = any(
+        entry.layout.endswith(" float32") for entry in entries if entry.implementation in order
     )
-    wide = any(entry.layout.endswith(" float32") for entry in entries)
     note = "; f32: it took and gave float32 arrays, with a hint to compute in the layer's type"
     return (
         f"peers' outputs: {outputs or 'none'}; cl and cf: its faster layout was channels last "
