@@ -1,6 +1,7 @@
 """Is the catalogue sound, and is this machine found in it?"""
 
 import platform
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,6 +63,7 @@ def parse(tmp_path, text):
         "x86-64-v2",
         "x86-64-v3",
         "x86-64-v4",
+        "x86-64-v4-amx",
         "aarch64",
         "raspberry-pi-3",
         "raspberry-pi-4",
@@ -96,6 +98,7 @@ def test_a_fallback_has_the_same_vectors(name):
         ("x86-64-v2", "x86-64-v2", 128, 16),
         ("x86-64-v3", "x86-64-v3", 256, 16),
         ("x86-64-v4", "x86-64-v4", 512, 32),
+        ("x86-64-v4-amx", "x86-64-v4", 512, 32),
         ("raspberry-pi-4", "cortex-a72", 128, 32),
         ("jetson-orin", "cortex-a78ae", 128, 32),
         ("neoverse-v2", "neoverse-v2", 128, 32),
@@ -157,12 +160,19 @@ def test_host_has_this_process_threads_and_features():
 
 
 @pytest.mark.parametrize(
-    ("features", "level"), [(V2, "x86-64-v2"), (V3, "x86-64-v3"), (V4, "x86-64-v4")]
+    ("features", "level"),
+    [
+        (V2, "x86-64-v2"),
+        (V3, "x86-64-v3"),
+        (V4, "x86-64-v4"),
+        (V4 | {"amx_tile", "amx_bf16", "avx512_bf16"}, "x86-64-v4-amx"),
+        (V4 | {"amx_tile", "avx512_bf16"}, "x86-64-v4"),
+    ],
 )
 def test_host_is_the_highest_level_whose_features_are_there(machine, features, level):
     machine(features=features)
     assert device.host().name == level
-    assert device.host().mcpu == level
+    assert device.host().mcpu == level.removesuffix("-amx")
 
 
 def test_a_level_with_one_feature_missing_is_not_taken(machine):
@@ -246,6 +256,29 @@ def test_numpys_old_and_new_names_mean_the_same(monkeypatch, baseline, found, ex
     simd = {"baseline": baseline, "found": found, "not found": ["AVX512_SPR"]}
     monkeypatch.setattr(np, "show_config", lambda mode: {"SIMD Extensions": simd})
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(device, "_CPUINFO", Path("/nowhere"))
+    assert device.cpu_features() == expected
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (
+            "flags\t\t: fpu amx_bf16 avx512_bf16 amx_tile amx_int8\n",
+            {"amx_bf16", "amx_tile", "avx512_bf16"},
+        ),
+        ("flags: avx512_fp16\nflags: amx_tile\n", {"avx512_fp16"}),
+        ("model name: amx_tile\nbugs: amx_bf16\n", set()),
+        ("", set()),
+    ],
+    ids=["a server's", "the first core's", "in other lines", "nothing"],
+)
+def test_what_numpy_does_not_know_is_as_the_kernel_lists_it(monkeypatch, tmp_path, lines, expected):
+    (tmp_path / "cpuinfo").write_text(lines)
+    monkeypatch.setattr(np, "show_config", lambda mode: {"SIMD Extensions": {}})
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(device, "_CPUINFO", tmp_path / "cpuinfo")
     assert device.cpu_features() == expected
 
 

@@ -24,7 +24,10 @@ HOST = "host"
 _CATALOGUE = Path(__file__).with_name("devices.toml")
 
 # What an unknown CPU of an architecture can be built for, most demanding first.
-_LEVELS = {"x86_64": ("x86-64-v4", "x86-64-v3", "x86-64-v2"), "aarch64": ("aarch64",)}
+_LEVELS = {
+    "x86_64": ("x86-64-v4-amx", "x86-64-v4", "x86-64-v3", "x86-64-v2"),
+    "aarch64": ("aarch64",),
+}
 
 # The other names of what this package calls x86_64, aarch64 and armv7: the last also of a 64-bit core's 32-bit state.
 _ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64", "armv7l": "armv7", "armv8l": "armv7"}
@@ -45,7 +48,6 @@ _NUMPY_FEATURES = {
     "AVX512F": ("avx512f",),
     "AVX512CD": ("avx512cd",),
     "AVX512_SKX": _AVX512,
-    "AVX512_SPR": ("avx512_fp16",),
     # NumPy from 2.4 on speaks of levels.
     "X86_V2": _V2,
     "X86_V3": _V3,
@@ -53,6 +55,9 @@ _NUMPY_FEATURES = {
     "ASIMD": ("asimd",),
     "ASIMDHP": ("asimdhp",),
 }
+# What NumPy does not know of, by the kernel's own word: it lists what programs may use.
+_CPUINFO = Path("/proc/cpuinfo")
+_LISTED = {"x86_64": {"amx_bf16", "amx_tile", "avx512_bf16", "avx512_fp16"}}
 # Bits of AT_HWCAP and, from 32 on, of AT_HWCAP2: NumPy reports only what it was built with kernels for.
 _AT_HWCAP, _AT_HWCAP2 = 16, 26
 _HWCAP_BITS = {
@@ -231,11 +236,25 @@ def cpu_features() -> frozenset[str]:
         for name in (*simd.get("baseline", ()), *simd.get("found", ()))
         for feature in _NUMPY_FEATURES.get(name, ())
     }
-    named_bits = _HWCAP_BITS.get(architecture(), {}) if platform.system() == "Linux" else {}
-    if named_bits:
+    if platform.system() != "Linux":
+        return frozenset(seen)
+    if listed := _LISTED.get(architecture()):
+        seen |= listed & _listed()
+    if named_bits := _HWCAP_BITS.get(architecture()):
         bits = _hwcap()
         seen.update(name for name, bit in named_bits.items() if bits >> bit & 1)
     return frozenset(seen)
+
+
+def _listed() -> set[str]:
+    """Return the features of the first core that the kernel lists; none where it lists none."""
+    try:
+        lines = _CPUINFO.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return set()
+    return set(
+        next((line.split(":", 1)[1] for line in lines if line.startswith("flags")), "").split()
+    )
 
 
 def _hwcap() -> int:

@@ -20,6 +20,8 @@ __all__ = ["Kernel", "Level", "LibraryFile", "ScheduleSummary"]
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Without the suffix of code that runs on one architecture only, such as sm_90a.
+# bfloat16 that kernels multiply as it is, they take as uint16: NumPy has that, whatever is installed.
+_PACKED_DTYPES = (*DTYPES, "uint16")
 _GPU_ARCH = re.compile(r"sm_([1-9][0-9]?)([0-9])")
 
 
@@ -145,8 +147,8 @@ class Kernel:
                 KernelResources.from_fields(each) for each in fields.children("resources")
             ),
         )
-        if kernel.packed_dtype not in DTYPES:
-            rule = f"it must be one of {', '.join(DTYPES)}"
+        if kernel.packed_dtype not in _PACKED_DTYPES:
+            rule = f"it must be one of {', '.join(_PACKED_DTYPES)}"
             raise fields.refuse("packed_dtype", kernel.packed_dtype, rule)
         fields.finish()
         return kernel

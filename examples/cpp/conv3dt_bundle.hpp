@@ -68,7 +68,7 @@ inline DLDataType dtype_of(const std::string& name) {
   if (name == "float64") return {kDLFloat, 64, 1};
   if (name == "float32") return {kDLFloat, 32, 1};
   if (name == "float16") return {kDLFloat, 16, 1};
-  if (name == "bfloat16") return {kDLUInt, 16, 1};
+  if (name == "bfloat16" || name == "uint16") return {kDLUInt, 16, 1};
   throw Failure("failed to make an array with dtype " + name + ": it is not known");
 }
 

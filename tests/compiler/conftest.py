@@ -44,7 +44,9 @@ def call() -> Callable[..., np.ndarray]:
             return tvm.runtime.tensor(stored(array))
 
         workload = kernel.workload
-        packed = tensor(np.full(kernel.packed_shape, np.nan, workload.sum_dtype))
+        bits = np.empty(kernel.packed_shape, kernel.packed_dtype)
+        bits.view(np.uint8)[...] = 0xFF  # a NaN, whatever the dtype
+        packed = tensor(bits)
         kernel.pack(tensor(filters), packed)
         y = tensor(np.full(workload.output_shape, np.nan, workload.numpy_dtype))
         constants = (packed,) if bias is None else (packed, tensor(bias))

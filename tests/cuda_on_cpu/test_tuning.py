@@ -11,11 +11,11 @@ pytest.importorskip("xgboost")
 
 from tvm_conv3dt import cuda_driver
 from tvm_conv3dt import device as catalogue
-from tvm_conv3dt.compiler import kernel, promote, schedule, tuning
+from tvm_conv3dt.compiler import kernel, measuring, promote, schedule, tuning
 from tvm_conv3dt.compiler.cuda_pipeline import CUDA
 from tvm_conv3dt.compiler.packing import define_packing
 from tvm_conv3dt.compiler.search import evolution, worker
-from tvm_conv3dt.compiler.search.measurer import Candidate, Failure, Request, Timed
+from tvm_conv3dt.compiler.search.measurer import AnyMeasurer, Candidate, Failure, Request, Timed
 from tvm_conv3dt.compiler.search.place import GpuPlace, HostPlace
 from tvm_conv3dt.compiler.target import target_of
 from tvm_conv3dt.cuda_driver import CudaDriver, CudaGpu
@@ -75,7 +75,7 @@ class Gpu:
         return Executed(emulated, layout.workload, shape, dtype, self.calls, self.failing)
 
 
-class Here:
+class Here(AnyMeasurer):
     """Stands for the measuring process: measures in this one."""
 
     def __init__(self, threads, kind):
@@ -167,7 +167,7 @@ def test_tvm_without_its_part_for_gpus_is_an_error():
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_tuning_ends_in_a_schedule(dtype, gpu, tmp_path, monkeypatch):
-    monkeypatch.setattr(tuning, "Measurer", Here)
+    monkeypatch.setattr(measuring, "Measurer", Here)
     monkeypatch.setattr(promote, "_ROUND_SECONDS", 0.001)
     monkeypatch.setattr(promote, "_ROUNDS", 2)
     monkeypatch.setattr(evolution, "_TIMING_SECONDS", 0.001)

@@ -178,6 +178,11 @@ def test_bias_may_be_left_out_by_an_empty_name():
     assert from_onnx(made, [1, 4, 3, 3, 3], parts((2, 2, 2))).bias is None
 
 
+def test_precision_is_the_workloads():
+    form = from_onnx(node({}), [1, 4, 3, 3, 3], parts((2, 2, 2)), precision="bfloat16")
+    assert (form.workload.dtype, form.workload.precision) == ("float32", "bfloat16")
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_dtype_is_the_weights(dtype):
     kind = pytest.importorskip("ml_dtypes").bfloat16 if dtype == "bfloat16" else dtype

@@ -159,6 +159,14 @@ def test_dtype_is_the_modules(dtype):
     assert form.filters[0].astype(float).sum() == made.weight.sum(dtype=torch.float64).item()
 
 
+def test_precision_is_the_workloads():
+    made = module(2, 3, 2, dtype=torch.float32)
+    form = from_torch(made, [1, 2, 3, 4, 5], precision="bfloat16")
+    assert form.workload == from_torch(made, [1, 2, 3, 4, 5]).workload.recast(precision="bfloat16")
+    with pytest.raises(WorkloadError, match="it is for arrays of float32"):
+        from_torch(module(2, 3, 2), [1, 2, 3, 4, 5], precision="bfloat16")
+
+
 def test_parametrized_weight_is_what_the_module_computes_with():
     made = torch.nn.utils.parametrizations.weight_norm(module(3, 4, 2))
     form = from_torch(made, [1, 3, 4, 4, 4])

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tvm_conv3dt import cuda_driver, device
+from tvm_conv3dt import cuda_driver, device, tile_state
 from tvm_conv3dt.cuda_driver import CudaDriver, CudaGpu
 from tvm_conv3dt.errors import DeviceError, PlatformError
 from tvm_conv3dt.level import Level, LibraryFile
@@ -242,3 +242,59 @@ def test_no_gpu_is_looked_for_where_a_bundle_is_for_cpus(cpu, monkeypatch):
     cpu(NEWEST)
     monkeypatch.delattr(cuda_driver, "find")
     assert choose_level(MANIFEST).device == "x86-64-v4"
+
+
+# ---- the matrix unit
+
+UNIT = "x86-64-v4-amx"
+WITH_UNIT = replace(
+    MANIFEST,
+    levels=(Level(UNIT, UNIT, device.get(UNIT).cpu_features, ()), *MANIFEST.levels),
+)
+ALL = NEWEST | set(device.get(UNIT).cpu_features)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The kernel's answer, and a list of how often it was asked."""
+    calls = []
+
+    def answers(reason):
+        monkeypatch.setattr(tile_state, "refusal", lambda: calls.append(1) or reason)
+        return calls
+
+    return answers
+
+
+def test_level_with_a_matrix_unit_is_taken_where_the_kernel_grants_it(cpu, asked):
+    cpu(ALL)
+    calls = asked("")
+    assert choose_level(WITH_UNIT).device == UNIT
+    assert calls
+
+
+def test_next_level_is_taken_where_the_kernel_refuses_the_matrix_unit(cpu, asked):
+    cpu(ALL)
+    asked("the kernel refuses")
+    assert choose_level(WITH_UNIT).device == "x86-64-v4"
+
+
+def test_refusal_is_told_where_no_other_level_is_wanted(cpu, asked):
+    cpu(ALL)
+    asked("the kernel refuses the state of its registers")
+    with pytest.raises(PlatformError, match=r"amx_tile \(the kernel refuses the state of its"):
+        choose_level(WITH_UNIT, UNIT)
+
+
+def test_kernel_is_not_asked_for_what_no_code_uses(cpu, asked):
+    cpu(ALL)
+    calls = asked("")
+    choose_level(MANIFEST)
+    assert not calls
+
+
+def test_kernel_is_not_asked_where_the_cpu_has_no_unit(cpu, asked):
+    cpu(NEWEST)
+    calls = asked("")
+    assert choose_level(WITH_UNIT).device == "x86-64-v4"
+    assert not calls

@@ -13,7 +13,12 @@ from typing import Any, TypeAlias
 import tvm_ffi
 from tvm import ir, s_tir, te, tirx
 
-from tvm_conv3dt.compiler import channel_definition, dot_definition, gemm_definition
+from tvm_conv3dt.compiler import (
+    channel_definition,
+    dot_definition,
+    gemm_definition,
+    tile_definition,
+)
 from tvm_conv3dt.compiler.arguments import element_aligned, replace_buffers
 from tvm_conv3dt.compiler.dot_layout import DotLayout
 from tvm_conv3dt.compiler.elements import array_shape, index_of, narrow, stored_dtype
@@ -21,6 +26,7 @@ from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.operands import Operands
 from tvm_conv3dt.compiler.place import Place
+from tvm_conv3dt.compiler.tile_layout import TileLayout
 
 __all__ = ["ROWS", "VERSION", "AnyLayout", "define"]
 
@@ -31,7 +37,7 @@ ROWS = "rows"
 # packing, or of what a design space's loops mean.
 VERSION = 2
 
-AnyLayout: TypeAlias = Layout | DotLayout | GemmLayout
+AnyLayout: TypeAlias = Layout | DotLayout | GemmLayout | TileLayout
 
 
 def define(layout: AnyLayout, symbol: str = "main") -> tirx.PrimFunc:
@@ -56,6 +62,8 @@ def define(layout: AnyLayout, symbol: str = "main") -> tirx.PrimFunc:
     name = ROWS if layout.turned_back else "y"
     if isinstance(layout, GemmLayout):
         results = [gemm_definition.define_gemm(layout, operands, name)]
+    elif isinstance(layout, TileLayout):
+        results = [tile_definition.define_tiles(layout, operands, name)]
     elif isinstance(layout, DotLayout):
         results = [dot_definition.define_dot(layout, operands, name)]
     else:
@@ -83,6 +91,8 @@ def _rows_shape(layout: AnyLayout) -> tuple[int, ...]:
 def _place_of(layout: AnyLayout, index: Any) -> Place:
     if isinstance(layout, GemmLayout):
         return gemm_definition.place_of(layout, index)
+    if isinstance(layout, TileLayout):
+        return tile_definition.place_of(layout, index)
     if isinstance(layout, DotLayout):
         return dot_definition.place_of(layout, index)
     return channel_definition.place_of(layout, index)

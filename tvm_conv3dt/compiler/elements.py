@@ -55,8 +55,14 @@ def widen(value: Any, stored: str, lanes: int = 1) -> Any:
     return value
 
 
-def narrow(value: Any, stored: str, lanes: int = 1) -> Any:
-    """Return a computed element, or a vector of them, as one of a stored dtype."""
+def narrow(value: Any, stored: str, lanes: int = 1, cast: bool = False) -> Any:
+    """Return a computed element, or a vector of them, as one of a stored dtype.
+
+    `cast` leaves bfloat16 to `tvm_conv3dt.compiler.rounding`, which knows of instructions.
+    """
+    if stored == _STORED_BFLOAT16 and cast:
+        rounded = tirx.Cast(_vector("bfloat16", lanes), value)
+        return tirx.reinterpret(_vector(_STORED_BFLOAT16, lanes), rounded)
     if stored == _STORED_BFLOAT16:
         return _to_bfloat16(value, lanes)
     if stored == "float16":

@@ -130,11 +130,10 @@ class GemmLayout(Layout):
         steps = -(-self.workload.in_channels // self.depth)
         return -(-steps // self.parts) * self.depth
 
-    @cached_property
-    def packed_shape(self) -> tuple[int, ...]:
-        """Shape of the packed filters: ``[blocks, td, th, tw, in_channels, lanes]``, zeros counted in."""
-        blocks, *taps, _, lanes = super().packed_shape
-        return (blocks, *taps, self.parts * self.part_channels, lanes)
+    @property
+    def packed_channels(self) -> int:
+        """Input channels of the packed filters, zeros counted in."""
+        return self.parts * self.part_channels
 
     @cached_property
     def blocks_of_threads(self) -> int:

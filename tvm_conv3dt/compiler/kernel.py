@@ -12,6 +12,7 @@ import tvm
 import tvm_ffi
 from tvm import s_tir, tirx
 
+from tvm_conv3dt.compiler.amx import tile_intrinsics
 from tvm_conv3dt.compiler.cuda_modules import cuda_compiler
 from tvm_conv3dt.compiler.cuda_pipeline import CUDA
 from tvm_conv3dt.compiler.definition import AnyLayout, define
@@ -23,6 +24,7 @@ from tvm_conv3dt.compiler.linker import link
 from tvm_conv3dt.compiler.packing import define_packing
 from tvm_conv3dt.compiler.pipeline import CPU, lower_blocks
 from tvm_conv3dt.compiler.target import host_of, target_of
+from tvm_conv3dt.compiler.tile_layout import TileLayout
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import CompileError, Conv3dtError, describe
 from tvm_conv3dt.gpu import KernelResources
@@ -96,6 +98,9 @@ def new_schedule(layout: AnyLayout) -> s_tir.Schedule:
         lane_sums(layout.lanes, layout.outputs, layout.workload.sum_dtype)  # a trace names it
     if isinstance(layout, GemmLayout) and layout.matrix_units:
         fragments()  # as above
+    if isinstance(layout, TileLayout):
+        for scalar in (False, True):
+            tile_intrinsics(layout.squares, layout.column_squares, scalar)
     return s_tir.Schedule(define(layout, layout.workload.id))
 
 

@@ -140,7 +140,12 @@ class Layout(Rows):
             a.folded_taps if folded else a.kernel
             for a, folded in zip(self.axes, self.folded, strict=True)
         )
-        return (self.blocks, *taps, self.workload.in_channels, self.lanes)
+        return (self.blocks, *taps, self.packed_channels, self.lanes)
+
+    @property
+    def packed_channels(self) -> int:
+        """Input channels of the packed filters, zeros counted in."""
+        return self.workload.in_channels
 
     @cached_property
     def multiplications(self) -> float:

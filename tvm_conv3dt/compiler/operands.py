@@ -27,6 +27,8 @@ class Operands:
         Whether results are stored in the output at once, and not turned on the way.
     math_library : bool
         Whether activations are of functions of the target's library.
+    casts : bool
+        Whether results are cast to bfloat16 by `tvm_conv3dt.compiler.rounding`.
     x, packed, bias : tvm.te.Tensor
         Input and bias in the workload's dtype, the former in its format; packed filters in the layout's.
     """
@@ -34,6 +36,7 @@ class Operands:
     workload: Workload
     stores: bool
     math_library: bool
+    casts: bool
     x: Any
     packed: Any
     bias: Any
@@ -46,7 +49,7 @@ class Operands:
         x = te.placeholder(array_shape(workload.input), stored, "x")
         packed = te.placeholder(array_shape(packed_shape), layout.packed_dtype, "packed")
         bias = te.placeholder((workload.out_channels,), stored, "bias")
-        how = not layout.turned_back, layout.math_library
+        how = not layout.turned_back, layout.math_library, layout.rounds_at_the_end
         return cls(workload, *how, x, packed, bias)
 
     @property
@@ -94,4 +97,6 @@ class Operands:
         if workload.bias:
             total = total + widen(self.bias[channel], self.bias.dtype)
         value = activation_of(workload, self.math_library)(total)
-        return narrow(value, stored_dtype(workload)) if self.stores else value
+        if not self.stores:
+            return value
+        return narrow(value, stored_dtype(workload), cast=self.casts)

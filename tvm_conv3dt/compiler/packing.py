@@ -21,6 +21,7 @@ from tvm_conv3dt.compiler.elements import array_shape, stored_dtype, widen
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.taps import folded_tap
+from tvm_conv3dt.compiler.tile_layout import DEPTH, SQUARE, TileLayout
 
 __all__ = ["define_packing"]
 
@@ -43,6 +44,9 @@ def define_packing(layout: AnyLayout, symbol: str) -> tirx.PrimFunc:
     def element(*index: Any) -> Any:
         if isinstance(layout, DotLayout):
             return _of_input_channels(layout, filters, index)
+        if isinstance(layout, TileLayout):
+            cb, td, th, tw, kb, nb, k, v, e = index
+            index = cb, td, th, tw, kb * DEPTH + k * 2 + e, nb * SQUARE + v
         return _of_output_channels(layout, filters, index)
 
     packed = te.compute(layout.packed_shape, element, "packed")
@@ -64,7 +68,7 @@ def _of_output_channels(layout: Layout, filters: Any, index: Any) -> Any:
     channel = block_start(cb, layout.lanes, layout.channels) + v
     *phases, out_channel = layout.channel(channel)
     present = [channel < layout.channels] if layout.channels < layout.lanes else []
-    if layout.packed_shape[4] > layout.workload.in_channels:
+    if layout.packed_channels > layout.workload.in_channels:
         present.append(ci < layout.workload.in_channels)
     taps = []
     for axis, folded, tap, phase in zip(

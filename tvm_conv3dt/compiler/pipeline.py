@@ -16,9 +16,12 @@ from tvm import ir, s_tir, tirx
 from tvm.s_tir.pipeline import finalize_device_passes, finalize_host_passes
 
 from tvm_conv3dt.compiler.absent_taps import skip_absent_taps
+from tvm_conv3dt.compiler.amx import configure_tiles
 from tvm_conv3dt.compiler.overlap import overlap_tiles
 from tvm_conv3dt.compiler.registers import split_registers
+from tvm_conv3dt.compiler.rounding import round_to_bfloat16
 from tvm_conv3dt.compiler.streaming import STREAM, stream_stores
+from tvm_conv3dt.compiler.tap_loops import shorten_tap_loops
 from tvm_conv3dt.compiler.turning import turn_tiles
 
 __all__ = ["CPU", "lower_blocks"]
@@ -31,7 +34,7 @@ _CARRIED = (STREAM,)
 
 def lower_blocks(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """Apply this package's rewrites of a scheduled function, whose blocks are still there."""
-    return _carry_annotations(skip_absent_taps(overlap_tiles(function)))
+    return _carry_annotations(shorten_tap_loops(skip_absent_taps(overlap_tiles(function))))
 
 
 def _carry_annotations(function: tirx.PrimFunc) -> tirx.PrimFunc:
@@ -69,6 +72,7 @@ def _pipeline() -> tuple[Any, Any, Any]:
             tirx.transform.NarrowDataType(32),
             s_tir.transform.LoopPartition(),
             tirx.transform.VectorizeLoop(True),
+            _pass(round_to_bfloat16),
             _pass(_wide_offsets),
             _pass(stream_stores),
             tirx.transform.StorageRewrite(),
@@ -77,6 +81,7 @@ def _pipeline() -> tuple[Any, Any, Any]:
             s_tir.transform.RenormalizeSplitPattern(),
             tirx.transform.StmtSimplify(),
             _pass(split_registers),
+            _pass(configure_tiles),
             tirx.transform.RemoveNoOp(),
             s_tir.transform.RewriteUnsafeSelect(),
             tirx.transform.CommonSubexprElim(),

@@ -41,6 +41,11 @@ class Rows(ABC):
         """Whether functions are those of the target's library: see `tvm_conv3dt.compiler.activation`."""
         return False
 
+    @property
+    def rounds_at_the_end(self) -> bool:
+        """Whether casts to bfloat16 are left to `tvm_conv3dt.compiler.rounding`."""
+        return False
+
     @cached_property
     def turned(self) -> bool:
         """Whether the input is copied with its channels last: see `tvm_conv3dt.compiler.turning`."""

@@ -79,7 +79,8 @@ def _phase(loop: tirx.For, name: str) -> Any:
 
     def visit_block(realize: s_tir.SBlockRealize) -> None:
         for var, value in zip(realize.block.iter_vars, realize.iter_values, strict=True):
-            if str(var.var.name).removeprefix("v_") == name:
+            # A block around a tensor intrinsic has names of its own.
+            if str(var.var.name).removeprefix("v_").removesuffix("_o") == name:
                 found.append(value)
 
     def visit_loop(inner: tirx.For) -> None:

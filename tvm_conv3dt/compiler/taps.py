@@ -29,9 +29,12 @@ class Tap(NamedTuple):
     present: list[Any]
 
 
-def tap_of(axis: Axis, q: Any, r: Any, j: Any) -> Tap:
-    """Return tap `j` of position `q` of phase `r`."""
-    first_tap, first_input = _first(axis, r)
+def tap_of(axis: Axis, q: Any, r: Any, j: Any, bounded: bool = False) -> Tap:
+    """Return tap `j` of position `q` of phase `r`; `bounded` by terms of which TVM finds exact bounds.
+
+    Those are for tensor intrinsics, which take regions of arrays.
+    """
+    first_tap, first_input = _bounded_first(axis, r) if bounded else _first(axis, r)
     number = first_tap + j * axis.tap_step
     present = []
     if not axis.uniform:
@@ -86,3 +89,12 @@ def _first(axis: Axis, r: Any) -> tuple[Any, Any]:
         tirx.Select(wraps, r - (axis.stride - rest), r + rest),
         tirx.Select(wraps, tirx.const(whole + 1, "int32"), tirx.const(whole, "int32")),
     )
+
+
+def _bounded_first(axis: Axis, r: Any) -> tuple[Any, Any]:
+    """Return as `_first`; of a selection TVM takes both values for possible at once."""
+    whole, rest = divmod(axis.pad, axis.stride)
+    if axis.dilation != 1 or rest == 0:
+        return _first(axis, r)
+    wraps = tirx.min(tirx.max(r - (axis.stride - rest - 1), 0), 1)
+    return r + rest - wraps * axis.stride, wraps + whole

@@ -111,7 +111,8 @@ def verify(workload: Workload, run: Run, seeds: Sequence[int] = (0,)) -> Verific
 
     On small integers every sum is exact in any order, so equality is demanded. On random data
     each output may differ from the float64 result by what rounding can do in the worst order of its
-    own sum, and where the workload has a precision by what rounding the factors to it can do. Outputs are filled with NaN beforehand: what is not written shows.
+    own sum, and where the workload has a precision by what rounding the factors to it can do. Outputs
+    are filled with NaN beforehand: what is not written shows.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import tvm_ffi
 
-from tvm_conv3dt import cuda_driver, device
+from tvm_conv3dt import cuda_driver, device, tile_state
 from tvm_conv3dt.cuda_driver import CudaDriver
 from tvm_conv3dt.errors import DeviceError, LibraryError, PlatformError, describe, show
 from tvm_conv3dt.level import Level
@@ -164,6 +164,8 @@ class _Machine:
 
     def lacks(self, level: Level) -> tuple[str, ...]:
         lacking = list(level.missing(self.features))
+        if tile_state.FEATURE in level.cpu_features and not lacking and tile_state.refusal():
+            lacking.append(f"{tile_state.FEATURE} ({tile_state.refusal()})")
         needed = level.capability
         if self.driver is not None and needed is not None:
             has = self.driver.gpus[0].capability

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tvm_conv3dt import device as catalogue
-from tvm_conv3dt import threads
+from tvm_conv3dt import threads, tile_state
 from tvm_conv3dt.device import Device
 
 __all__ = ["ABOUT", "USE_THREADS", "Board", "this_board"]
@@ -84,13 +84,16 @@ class Board:
 
 
 def this_board(tvm: str) -> Board:
-    """Return what this machine is, as a board with TVM `tvm`."""
+    """Return what this machine is, as a board with TVM `tvm`; its kernel is asked for the matrix unit, where there is one."""
+    features = catalogue.cpu_features()
+    if tile_state.FEATURE in features and tile_state.refusal():
+        features -= {tile_state.FEATURE}
     return Board(
         name=platform.node(),
         model=_model(),
         os=platform.system().lower(),
         arch=catalogue.architecture(),
-        cpu_features=tuple(sorted(catalogue.cpu_features())),
+        cpu_features=tuple(sorted(features)),
         threads=threads.available(),
         tvm=tvm,
     )

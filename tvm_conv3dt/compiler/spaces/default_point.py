@@ -15,7 +15,10 @@ from tvm_conv3dt.compiler.dot_layout import DotLayout
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.spaces.channel_nest import stores_vectors
 from tvm_conv3dt.compiler.spaces.llvm import layout_of, points
-from tvm_conv3dt.compiler.spaces.point import Point, stream_candidates
+from tvm_conv3dt.compiler.spaces.memory_model import NEAR, fetch, write
+from tvm_conv3dt.compiler.spaces.point import Point
+from tvm_conv3dt.compiler.spaces.tile_estimate import tile_estimate
+from tvm_conv3dt.compiler.tile_layout import TileLayout
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import Workload
 
@@ -29,11 +32,6 @@ _TAP_CYCLES = 4  # one turn of the loops over taps
 _TASK_CYCLES = 200
 _TURN_CYCLES = 8  # of a vector: loaded, through some shuffles, and stored
 _RUN_CYCLES = 400  # of the rows of one channel that are together where channels come first: far from all others
-_L2_BYTES_PER_CYCLE = 24
-_L3_BYTES_PER_CYCLE = 9
-_MEMORY_BYTES_PER_CYCLE = 4
-_EXPOSED = 0.3
-_NEAR = 0.4  # of the second cache: its sets fill unevenly, and others use it too
 
 
 def default_point(workload: Workload, device: Device) -> Point:
@@ -64,6 +62,8 @@ def estimate(workload: Workload, device: Device, point: Point) -> float:
     layout = layout_of(workload, device, point.formulation)
     if isinstance(layout, DotLayout):
         return _dot_estimate(layout, device, point)
+    if isinstance(layout, TileLayout):
+        return tile_estimate(layout, device, point)
     return _channel_estimate(layout, device, point)
 
 
@@ -86,15 +86,13 @@ def _dot_estimate(layout: DotLayout, device: Device, point: Point) -> float:
     deep = point.order.endswith("deep")
     row_bytes = width.input * workload.in_channels * layout.itemsize
     rows_near = (point.task_h + height.taps - 1) * row_bytes
-    kept = _NEAR * device.l2_bytes
+    kept = NEAR * device.l2_bytes
     times = 1 + (height.taps - 1) / point.task_h
     if not deep or rows_near * (depth.taps + 1) > kept:
         times *= depth.taps
     if point.order.startswith("rows") and rows_near * depth.taps > kept:
         times *= outputs_per_row_phase
-    row += (
-        times * row_bytes * _fetch(device, prod(workload.input_spatial) * row_bytes / width.input)
-    )
+    row += times * row_bytes * fetch(device, prod(workload.input_spatial) * row_bytes / width.input)
     tasks_h = ceil(height.quotients / point.task_h)
     rows_of_task = min(point.task_h, height.quotients) * (depth.quotients if deep else 1)
     tasks = workload.batch * tasks_h * (1 if deep else depth.quotients)
@@ -130,13 +128,13 @@ def _channel_estimate(layout: Layout, device: Device, point: Point) -> float:
     if point.order == "rows":
         # Each tile of positions streams the filters of all channels and of the phases along the width.
         near = phase_filters + row_input * rows_of_task
-        row_cycles += _fetch(device, near) * tiles_w * phase_filters / width_phases
+        row_cycles += fetch(device, near) * tiles_w * phase_filters / width_phases
     else:
-        row_cycles += _fetch(device, panel) * tiles_w * tiles_c * panel
-        row_cycles += _fetch(device, row_input * rows_of_task + panel) * tiles_c * row_input
+        row_cycles += fetch(device, panel) * tiles_w * tiles_c * panel
+        row_cycles += fetch(device, row_input * rows_of_task + panel) * tiles_c * row_input
     # The first row of a task brings the filters near.
     all_filters = phase_filters / width_phases * phases
-    row_cycles += _fetch(device, all_filters) * phase_filters / width_phases / rows_of_task
+    row_cycles += fetch(device, all_filters) * phase_filters / width_phases / rows_of_task
     cycles = row_cycles * phases
 
     if point.order == "filters":
@@ -152,7 +150,7 @@ def _channel_estimate(layout: Layout, device: Device, point: Point) -> float:
     task += _copying(layout, read_rows * (width.quotients + 2), planes)
     written_rows = point.task_h * point.tile_h * depth.phases * height.phases
     task += _turning_back(layout, written_rows * width.output, depth.phases)
-    return float(task * ceil(tasks / device.cores)) + _write(workload, device, point)
+    return float(task * ceil(tasks / device.cores)) + write(workload, device, point.stream)
 
 
 def _copying(layout: AnyLayout, positions: int, planes: int) -> float:
@@ -173,15 +171,6 @@ def _turning(layout: AnyLayout, positions: int, planes: int, channels: int) -> f
     return positions * channels / layout.lanes * _TURN_CYCLES + planes * channels * _RUN_CYCLES
 
 
-def _write(workload: Workload, device: Device, point: Point) -> float:
-    """Cycles that the memory takes for an output larger than the caches, beyond those that hide behind arithmetic."""
-    if 1 not in stream_candidates(workload, device):
-        return 0.0
-    # What is stored through the caches is read first.
-    moved = prod(workload.output_shape) * workload.itemsize * (1 if point.stream else 2)
-    return _EXPOSED * moved / _MEMORY_BYTES_PER_CYCLE / device.cores
-
-
 def _tile_cycles(layout: Layout, positions: int, vectors: int) -> float:
     """Cycles of one register tile whose operands are in the first cache."""
     taps = layout.multiplications / layout.workload.in_channels
@@ -192,14 +181,3 @@ def _tile_cycles(layout: Layout, positions: int, vectors: int) -> float:
     )
     stores = positions * vectors * (1 if stores_vectors(layout) else layout.lanes)
     return step * layout.multiplications + _TAP_CYCLES * taps + _TILE_CYCLES + stores
-
-
-def _fetch(device: Device, working_set: float) -> float:
-    """Cycles that each byte of a stream costs, by where data of that size stays."""
-    if working_set <= device.l1_bytes * 0.75:
-        return 0.0
-    if working_set <= device.l2_bytes * _NEAR:
-        return 0.25 / _L2_BYTES_PER_CYCLE
-    if working_set <= device.l3_bytes * 0.75:
-        return 0.6 / _L3_BYTES_PER_CYCLE
-    return 1.0 / _MEMORY_BYTES_PER_CYCLE

@@ -1,21 +1,24 @@
 """How it is computed on a CPU: the formulations, and the nest of loops of each.
 
 `tvm_conv3dt.compiler.spaces.channel_nest` is for output channels in the lanes,
-`tvm_conv3dt.compiler.spaces.dot_nest` for input channels.
+`tvm_conv3dt.compiler.spaces.dot_nest` for input channels; `tvm_conv3dt.compiler.spaces.tile_nest` for matrix units.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 from tvm import s_tir
 
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.dot_layout import DOT, DotLayout
 from tvm_conv3dt.compiler.layout import PHASES, Layout, foldings
-from tvm_conv3dt.compiler.spaces import channel_nest, dot_nest
+from tvm_conv3dt.compiler.spaces import channel_nest, dot_nest, tile_nest
 from tvm_conv3dt.compiler.spaces.point import Choose, Family, Point
+from tvm_conv3dt.compiler.spaces.tile_nest import TILES
+from tvm_conv3dt.compiler.tile_layout import SQUARE, TileLayout
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import DTYPES, Workload
 
@@ -25,6 +28,8 @@ __all__ = ["apply", "families", "formulations", "layout_of", "points"]
 @lru_cache(maxsize=64)
 def layout_of(workload: Workload, device: Device, formulation: str) -> AnyLayout:
     """Return the layout of `workload` for the vectors of `device`."""
+    if formulation.startswith("amx-"):
+        return TileLayout.parse(workload, formulation)
     lanes = _lanes(workload, device)
     if formulation == DOT:
         return DotLayout(workload, lanes)
@@ -36,6 +41,26 @@ def formulations(workload: Workload, device: Device) -> list[str]:
 
     Phases are folded only where they all have the same taps: see `Layout.dense`.
     """
+    tiles = _tilings(workload) if "amx_bf16" in device.cpu_features else []
+    return [*_vector_formulations(workload, device), *tiles]
+
+
+def _tilings(workload: Workload) -> list[str]:
+    """Return the formulations for a matrix unit."""
+    if not TileLayout.fits(workload):
+        return []
+    found = []
+    for folding in [PHASES, *foldings(workload)]:
+        for squares in TILES:
+            layout = TileLayout.of(workload, squares, folding)
+            positions = (layout.squares - 1) * SQUARE
+            channels = (layout.column_squares - 1) * SQUARE
+            if positions < layout.flat and channels < layout.channels and layout.dense:
+                found.append(layout.name)
+    return found
+
+
+def _vector_formulations(workload: Workload, device: Device) -> list[str]:
     lanes = _lanes(workload, device)
     if workload.out_channels >= lanes:
         return [PHASES]
@@ -51,8 +76,7 @@ def _lanes(workload: Workload, device: Device) -> int:
 
 def families(layout: AnyLayout, device: Device) -> Iterator[Family]:
     """Yield the structural choices: one design space each."""
-    nest = dot_nest if isinstance(layout, DotLayout) else channel_nest
-    yield from nest.families(layout, device)
+    yield from _nest_of(layout).families(layout, device)
 
 
 def points(workload: Workload, device: Device) -> Iterator[Point]:
@@ -60,10 +84,7 @@ def points(workload: Workload, device: Device) -> Iterator[Point]:
     for formulation in formulations(workload, device):
         layout = layout_of(workload, device, formulation)
         for family in families(layout, device):
-            if isinstance(layout, DotLayout):
-                yield from dot_nest.points(layout, device, family)
-            else:
-                yield from channel_nest.points(layout, device, family)
+            yield from _nest_of(layout).points(layout, device, family)
 
 
 def apply(
@@ -83,7 +104,11 @@ def apply(
         ``choose(name, candidates)`` gives the index of a decision's candidate, or None to sample it:
         a point's own method, or a search's.
     """
-    if isinstance(layout, DotLayout):
-        dot_nest.apply(sch, layout, device, family, choose)
-    else:
-        channel_nest.apply(sch, layout, device, family, choose)
+    _nest_of(layout).apply(sch, layout, device, family, choose)
+
+
+def _nest_of(layout: AnyLayout) -> Any:
+    """Return the module with the nest of a layout."""
+    if isinstance(layout, TileLayout):
+        return tile_nest
+    return dot_nest if isinstance(layout, DotLayout) else channel_nest

@@ -6,8 +6,9 @@ from math import prod
 
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.phases import Axis
+from tvm_conv3dt.spec import Workload
 
-__all__ = ["fits"]
+__all__ = ["fits", "most_bytes"]
 
 # What a kernel may take beside its arguments: so many bytes, or this share of the output where that is more.
 _WORKSPACE_BYTES = 1_000_000
@@ -38,9 +39,13 @@ def fits(layout: AnyLayout, tile: tuple[int, int], phases: int = 1, copies: int 
         )
         phases = max(phases, layout.axes[1].phases)
         size += prod(tile) * max(phases, folded) * axes[2].output * workload.out_channels
+    return copies * size * layout.itemsize <= most_bytes(workload)
+
+
+def most_bytes(workload: Workload) -> float:
+    """Return how many bytes a kernel may take beside its arguments."""
     output = prod(workload.output_shape) * workload.itemsize
-    most = max(_WORKSPACE_BYTES, _WORKSPACE_SHARE * output)
-    return copies * size * layout.itemsize <= most
+    return max(_WORKSPACE_BYTES, _WORKSPACE_SHARE * output)
 
 
 def _inputs(axis: Axis, folded: bool, positions: int) -> int:

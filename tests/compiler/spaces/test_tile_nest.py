@@ -1,0 +1,181 @@
+"""Is the nest for matrix units exact whatever the geometry: with their instructions, and with loops that stand for them?"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+tvm = pytest.importorskip("tvm")
+
+from tvm_conv3dt import device as catalogue
+from tvm_conv3dt.compiler.spaces import llvm, tile_nest
+from tvm_conv3dt.compiler.spaces.point import Family, Point
+from tvm_conv3dt.compiler.tile_layout import TileLayout
+from tvm_conv3dt.reference import random_data, reference
+from tvm_conv3dt.spec import ACTIVATIONS, Workload
+
+from ..geometries import COMMON
+from ..geometries import make as of_geometry
+
+UNIT = catalogue.get("x86-64-v4-amx")
+HAS_UNIT = catalogue.cpu_features().issuperset(UNIT.cpu_features)
+
+
+@pytest.fixture(params=["loops", "instructions"])
+def device(request, host):
+    """A device with the instructions, or this machine as if it had none."""
+    if request.param == "loops":
+        without = [each for each in host.cpu_features if each != "amx_bf16"]
+        return replace(host, cpu_features=tuple(without))
+    if not HAS_UNIT:
+        pytest.skip("this CPU has no AMX")
+    return host
+
+
+def make(size=(2, 3, 9), channels=(32, 16), kernel=3, stride=2, tail=0, **more):
+    """The same kernel and stride on every axis, and an output that ends early on all."""
+    in_channels, out_channels = channels
+    output = [each * stride - tail for each in size]
+    return Workload.make(
+        (more.pop("batch", 1), *size, in_channels),
+        (kernel, kernel, kernel, out_channels, in_channels),
+        (more.pop("n", 1), *output, out_channels),
+        stride,
+        **more,
+        dtype="bfloat16",
+    )
+
+
+def families(workload, device, squares, folding="phases"):
+    """One point of each order, with the largest tasks."""
+    layout = TileLayout.of(workload, squares, folding)
+    return [
+        list(tile_nest.points(layout, device, family))[-1]
+        for family in tile_nest.families(layout, device)
+    ]
+
+
+CASES = {
+    **{f"kernel {k}": ((1, 1), make(kernel=k)) for k in (1, 2, 4, 5)},
+    **{f"stride {s}": ((1, 1), make(stride=s)) for s in (1, 3, 4)},
+    **{f"{c} inputs": ((1, 1), make(channels=(c, 16))) for c in (1, 31, 33, 60, 64)},
+    **{f"{c} outputs": ((1, 2), make(channels=(32, c))) for c in (1, 8, 17, 32, 33, 60)},
+    **{f"width {w}": ((2, 1), make((1, 2, w))) for w in (1, 16, 35)},
+    "output ends early": ((2, 2), make(tail=1, channels=(32, 40))),
+    "many tiles": ((1, 1), make((1, 12, 20), kernel=2)),
+    "batch of two": ((2, 1), make(batch=2, n=2)),
+    "bias": ((1, 1), make(bias=True)),
+    "relu": ((1, 3), make(bias=True, activation="relu", channels=(32, 48))),
+    **{
+        f"tile of {rows}x{columns}": ((rows, columns), make((1, 4, 17), (32, 16 * columns)))
+        for rows, columns in tile_nest.TILES
+    },
+    **{
+        name: ((1, 1), of_geometry(geometry, 1, 8, 16).recast(dtype="bfloat16"))
+        for name, geometry in COMMON.items()
+    },
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_order_is_exact(name, device, inexact):
+    squares, workload = CASES[name]
+    assert inexact(workload, device, families(workload, device, squares)) == []
+
+
+@pytest.mark.parametrize("folding", ["fold-w", "fold-hw", "fold-dhw"])
+def test_folded_phases_are_exact(folding, device, inexact):
+    workload = make(kernel=2, channels=(32, 24))
+    assert inexact(workload, device, families(workload, device, (1, 2), folding)) == []
+
+
+def test_every_task_is_exact(device, inexact):
+    workload = make((1, 8, 15), kernel=2)
+    layout = TileLayout.of(workload, (1, 1))
+    tasks = tile_nest.task_candidates(layout, device)
+    assert tasks == [1, 2, 4, 8]
+    points = [Point(layout.name, order, 1, task_h=t) for order in ("rows", "panels") for t in tasks]
+    assert inexact(workload, device, points) == []
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_is_right(activation, device, call, built):
+    workload = make(bias=True, activation=activation)
+    data = random_data(workload, seed=0)
+    found = call(built(workload, device, families(workload, device, (1, 1))[0]), *data)
+    expected = reference(workload, *data)
+    np.testing.assert_allclose(found.astype(np.float64), expected, rtol=2**-8, atol=1e-5)
+
+
+def test_infinite_input_stays_where_it_belongs(device, call, built):
+    workload = make((2, 3, 4), (33, 20), kernel=2)
+    x, filters, _ = random_data(workload, seed=0)
+    x[0, 1, 1, 3, 32] = np.inf
+    found = call(built(workload, device, families(workload, device, (2, 2))[0]), x, filters)
+    reached = np.zeros(workload.output_shape, bool)
+    reached[0, 2:4, 2:4, 6:8] = True
+    assert np.array_equal(~np.isfinite(found.astype(np.float32)), reached)
+
+
+def test_result_does_not_depend_on_the_threads(device, call, built):
+    workload = make((3, 5, 9), (70, 33))
+    data = random_data(workload, seed=0)
+    kernels = [
+        built(workload, device, Point("amx-2x2-phases", order, 2, 2))
+        for order in ("rows", "panels")
+    ]
+    config = tvm.get_global_func("runtime.config_threadpool")
+    found = []
+    for threads in (1, 2, 3):
+        config(1, threads)
+        found += [call(each, *data).tobytes() for each in kernels]
+    config(1, device.cores)
+    assert len(set(found)) == 1
+
+
+def test_error_is_that_of_rounding_the_result(device, call, built):
+    workload = make((2, 3, 9), (128, 32))
+    data = [None if each is None else abs(each) for each in random_data(workload, seed=0)]
+    point = families(workload, device, (2, 2))[0]
+    found = call(built(workload, device, point), *data).astype(np.float64)
+    expected = reference(workload, *data)
+    assert np.all(abs(found - expected) <= 2**-8 * abs(expected))
+
+
+def test_small_inputs_are_copied_once_and_large_ones_by_tasks():
+    orders = [
+        [f.order for f in tile_nest.families(TileLayout.of(make(size), (1, 1)), UNIT)]
+        for size in ((2, 3, 4), (64, 64, 64))
+    ]
+    assert orders == [["rows", "panels", "filters"], ["rows", "panels"]]
+
+
+def test_dilated_phases_are_never_fused():
+    layout = TileLayout.of(make(stride=1, dilations=2), (1, 1))
+    assert [f.order for f in tile_nest.families(layout, UNIT)] == ["rows", "panels"]
+
+
+def test_copies_of_all_cores_stay_within_the_workspace(built):
+    workload = make((8, 48, 64), (256, 32))
+    layout = TileLayout.of(workload, (1, 1))
+    for cores in (2, 16):
+        device = replace(UNIT, cores=cores)
+        task = tile_nest.task_candidates(layout, device)[-1]
+        assert cores * tile_nest.copied(layout, task) <= 1_000_000
+        point = Point(layout.name, "rows", 1, task_h=task)
+        assert built(workload, device, point).workspace_bytes <= 1_000_000 + 4096 * cores
+
+
+def test_points_are_the_tasks_of_a_family():
+    layout = TileLayout.of(make((2, 4, 16), kernel=2), (1, 1))
+    found = list(tile_nest.points(layout, UNIT, Family("panels", 1)))
+    assert found == [Point("amx-1x1-phases", "panels", 1, task_h=t) for t in (1, 2, 4)]
+
+
+def test_only_devices_with_the_unit_are_offered_it():
+    workload = make()
+    with_unit, without = (
+        {name.startswith("amx-") for name in llvm.formulations(workload, catalogue.get(each))}
+        for each in ("x86-64-v4-amx", "x86-64-v4")
+    )
+    assert (with_unit, without) == ({True, False}, {False})

@@ -1,0 +1,331 @@
+"""Tensor intrinsics for AMX: products of bfloat16, added in float32, in the CPU's tile registers.
+
+A tile register has 16 rows of 64 bytes. One instruction multiplies 16 rows of 32 elements with 16 pairs of rows of 16, and
+adds the 16x16 products' sums to float32. Sums stay in registers, whose numbers are parts of the
+instructions: so an intrinsic is for a whole tile of the schedule, some squares of it.
+
+Each intrinsic is described by loops, which say what it computes on arrays in memory. The description is an implementation too, which
+runs anywhere (`Unit.scalar`): the same schedule, the same packing. What is in registers then is in the arrays.
+
+`configure_tiles` lets each task of a lowered function set up the registers, and leave them as if it had not been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, NamedTuple
+
+import tvm_ffi
+from tvm import ir, s_tir, tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as builder
+
+from tvm_conv3dt.compiler.elements import widen
+from tvm_conv3dt.compiler.tile_layout import DEPTH, SQUARE
+
+__all__ = ["SCRATCH", "TileIntrinsics", "configure_tiles", "tile_intrinsics"]
+
+SCRATCH = "sums"
+"""The buffer that sums go to from registers begins with this name."""
+
+_REGISTERS = 8
+_ROW_BYTES = 64
+_PAIRS = DEPTH // 2
+_PREFIX = "llvm.x86."
+
+
+class TileIntrinsics(NamedTuple):
+    """Names of the intrinsics of one size of tile."""
+
+    clear: str
+    multiply: str
+    store: str
+
+
+@cache
+def tile_intrinsics(rows: int, columns: int, scalar: bool = False) -> TileIntrinsics:
+    """Return the names of the intrinsics for so many squares of positions and channels, which are registered now.
+
+    Parameters
+    ----------
+    rows, columns : int
+        Squares. All sums, and operands of one row or column beside one more, must fit 8 registers.
+    scalar : bool
+        Whether they are to be loops, for machines without the instructions.
+    """
+    assert rows * columns + min(rows, columns) < _REGISTERS
+    made = {
+        "clear": (_clear(rows, columns), _clear_tiles(rows, columns)),
+        "multiply": (_multiply(rows, columns), _multiply_tiles(rows, columns)),
+        "store": (_store(rows, columns), _store_tiles(rows, columns)),
+    }
+    kind = "scalar" if scalar else "amx"
+    names = {each: f"conv3d_transpose.{kind}_{each}.{rows}x{columns}" for each in made}
+    for each, (description, implementation) in made.items():
+        chosen = description if scalar else implementation
+        s_tir.TensorIntrin.register(names[each], description, chosen, override=True)
+    return TileIntrinsics(**names)
+
+
+def _clear(rows: int, columns: int) -> Any:
+    with _described() as found:
+        sums = _sums("c", rows, columns)
+        with _loops(_whole(sums), [], _sizes(rows, columns), "SSSS") as place:
+            builder.buffer_store(sums, tirx.const(0, "float32"), place)
+    return found.get()
+
+
+def _multiply(rows: int, columns: int) -> Any:
+    with _described() as found:
+        left = _argument("a", (rows * SQUARE, DEPTH), "uint16", "global")
+        right = _argument("b", (columns, _PAIRS, SQUARE, 2), "uint16", "global")
+        sums = _sums("c", rows, columns)
+        read = [_whole(sums), _whole(left), _whole(right)]
+        sizes = (*_sizes(rows, columns), _PAIRS, 2)
+        with _loops(_whole(sums), read, sizes, "SSSSRR") as (mi, nb, i, v, k, e):
+            factors = left[mi * SQUARE + i, k * 2 + e], right[nb, k, v, e]
+            a, b = (widen(each, "uint16") for each in factors)
+            place = [mi, nb, i, v]
+            builder.buffer_store(sums, sums[tuple(place)] + a * b, place)
+    return found.get()
+
+
+def _store(rows: int, columns: int) -> Any:
+    with _described() as found:
+        sums, stored = _sums("c", rows, columns), _sums("s", rows, columns)
+        with _loops(_whole(stored), [_whole(sums)], _sizes(rows, columns), "SSSS") as place:
+            builder.buffer_store(stored, sums[tuple(place)], place)
+    return found.get()
+
+
+def _sizes(rows: int, columns: int) -> tuple[int, ...]:
+    return rows, columns, SQUARE, SQUARE
+
+
+@contextmanager
+def _described() -> Iterator[IRBuilder]:
+    with IRBuilder() as found, builder.prim_func(s_tir=True):
+        yield found
+
+
+@contextmanager
+def _loops(
+    written: Any, read: list[Any], sizes: tuple[int, ...], kinds: str
+) -> Iterator[list[Any]]:
+    """Open loops and a block that describe something; yield its axes.
+
+    A loop of one turn is none: a schedule's own is not compared with it.
+    """
+    with builder.sblock("root"):
+        builder.reads(read)
+        builder.writes([written])
+        turns = [size for size in sizes if size > 1]
+        with builder.grid(*turns) as variables, builder.sblock("described"):
+            bound = iter(variables if len(turns) > 1 else [variables])
+            axes = {"S": builder.axis.spatial, "R": builder.axis.reduce}
+            yield [
+                axes[kind](size, next(bound)) if size > 1 else tirx.const(0, "int32")
+                for kind, size in zip(kinds, sizes, strict=True)
+            ]
+
+
+def _clear_tiles(rows: int, columns: int) -> Any:
+    with IRBuilder() as found:
+        with builder.prim_func(s_tir=True):
+            sums = _sums("c", rows, columns)
+            with builder.sblock("root"):
+                builder.reads([])
+                builder.writes([_whole(sums)])
+                for number in range(rows * columns):
+                    _emit("tilezero", number)
+    return found.get()
+
+
+def _multiply_tiles(rows: int, columns: int) -> Any:
+    with IRBuilder() as found:
+        with builder.prim_func(s_tir=True):
+            strides = [tirx.Var("stride", "int32"), 1]
+            left = _argument("a", (rows * SQUARE, DEPTH), "uint16", "global", strides)
+            right = _argument("b", (columns, _PAIRS, SQUARE, 2), "uint16", "global")
+            sums = _sums("c", rows, columns)
+            with builder.sblock("root"):
+                builder.reads([_whole(sums), _whole(left), _whole(right)])
+                builder.writes([_whole(sums)])
+
+                def load_left(number: int, row: int) -> None:
+                    _load(number, left[row * SQUARE, 0], strides[0] * 2)
+
+                def load_right(number: int, column: int) -> None:
+                    _load(number, right[column, 0, 0, 0], tirx.const(_ROW_BYTES, "int32"))
+
+                def multiply(row: int, column: int, a: int, b: int) -> None:
+                    _emit("tdpbf16ps", row * columns + column, a, b)
+
+                kept = rows * columns  # first register of the operand that has fewer squares
+                turning = list(range(kept + min(rows, columns), _REGISTERS))
+                if rows <= columns:
+                    for column in range(columns):
+                        b = turning[column % len(turning)]
+                        load_right(b, column)
+                        for row in range(rows):
+                            if column == 0:
+                                load_left(kept + row, row)
+                            multiply(row, column, kept + row, b)
+                else:
+                    for row in range(rows):
+                        a = turning[row % len(turning)]
+                        load_left(a, row)
+                        for column in range(columns):
+                            if row == 0:
+                                load_right(kept + column, column)
+                            multiply(row, column, a, kept + column)
+    return found.get()
+
+
+def _store_tiles(rows: int, columns: int) -> Any:
+    with IRBuilder() as found:
+        with builder.prim_func(s_tir=True):
+            sums, stored = _sums("c", rows, columns), _sums("s", rows, columns)
+            with builder.sblock("root"):
+                builder.reads([_whole(sums)])
+                builder.writes([_whole(stored)])
+                for row in range(rows):
+                    for column in range(columns):
+                        place = _address(stored[row, column, 0, 0])
+                        _emit("tilestored64", row * columns + column, place, _wide(_ROW_BYTES))
+    return found.get()
+
+
+def _argument(
+    name: str, shape: tuple[int, ...], dtype: str, scope: str, strides: Any = None
+) -> Any:
+    handle = builder.arg(name, tirx.Var(name, "handle"))
+    options = {} if strides is None else {"strides": strides}
+    return builder.match_buffer(handle, shape, dtype, offset_factor=1, scope=scope, **options)
+
+
+def _sums(name: str, rows: int, columns: int) -> Any:
+    return _argument(name, (rows, columns, SQUARE, SQUARE), "float32", "local")
+
+
+def _whole(buffer: Any) -> Any:
+    return buffer[tuple(slice(0, int(extent)) for extent in buffer.shape)]
+
+
+def _load(number: int, element: Any, stride_bytes: Any) -> None:
+    _emit("tileloadd64", number, _address(element), tirx.Cast("int64", stride_bytes))
+
+
+def _address(element: Any) -> Any:
+    return tirx.address_of(element)
+
+
+def _wide(number: int) -> Any:
+    return tirx.const(number, "int64")
+
+
+def _emit(instruction: str, *operands: Any) -> None:
+    """Write an instruction; numbers of registers are ints."""
+    words = [tirx.const(each, "uint8") if isinstance(each, int) else each for each in operands]
+    builder.evaluate(tirx.call_llvm_intrin("void", f"{_PREFIX}{instruction}", *words))
+
+
+def configure_tiles(function: tirx.PrimFunc) -> tirx.PrimFunc:
+    """Let each task of a lowered function set up the tile registers at its start, and give them back at its end.
+
+    A thread whose registers are in use costs the system more at every switch; and other libraries set them up as they
+    need them. Memory for sums is allocated once per task, too.
+    """
+    if not _has_tiles(function.body):
+        return function
+    configured = False
+
+    def task(loop: tirx.For) -> Any:
+        nonlocal configured
+        if loop.kind != tirx.ForKind.PARALLEL or not _has_tiles(loop):
+            return loop
+        configured = True
+        body = _configured(loop.body)
+        return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, None, {})
+
+    body = tvm_ffi.structural_map(function.body, (tirx.For, task))
+    if not configured:  # a single task is no loop any more
+        body = _configured(body)
+    return tirx.PrimFunc(function.params, body, function.ret_type, function.attrs)
+
+
+def _configured(task: Any) -> tirx.SeqStmt:
+    body, scratch = _without_scratch(task)
+    configuration = tirx.decl_buffer((_ROW_BYTES,), "uint8", "configuration", scope="local")
+    return tirx.SeqStmt(
+        [
+            *(tirx.AllocBuffer(each) for each in (*scratch, configuration)),
+            *_configure(configuration),
+            body,
+            tirx.Evaluate(tirx.call_llvm_intrin("void", f"{_PREFIX}tilerelease")),
+        ]
+    )
+
+
+def _configure(memory: Any) -> list[Any]:
+    """Return the statements that set up all registers as 16 rows of 64 bytes.
+
+    The memory's layout is Intel's: the palette's number, 1; from byte 16 the bytes of each register's rows, in 16 bits;
+    from byte 48 the numbers of rows.
+    """
+    palette, widths, heights = 0, 16, 48
+    content = [0] * _ROW_BYTES
+    content[palette] = 1
+    for number in range(_REGISTERS):
+        content[widths + 2 * number] = _ROW_BYTES
+        content[heights + number] = SQUARE
+    values = [tirx.const(each, "uint8") for each in content]
+    stores: list[Any] = [
+        tirx.BufferStore(memory, value, [tirx.const(place, "int32")])
+        for place, value in enumerate(values)
+    ]
+    address = tirx.address_of(memory[0])
+    load = tirx.Evaluate(tirx.call_llvm_intrin("void", f"{_PREFIX}ldtilecfg", address))
+    return [*stores, load]
+
+
+def _has_tiles(part: Any) -> bool:
+    clear = tirx.call_llvm_intrin("void", f"{_PREFIX}tilezero", tirx.const(0, "uint8")).args[0]
+    found = False
+
+    def visit(call: ir.Call) -> None:
+        nonlocal found
+        found = found or (
+            str(getattr(call.op, "name", "")).endswith("call_llvm_intrin")
+            and int(call.args[0]) == int(clear)
+        )
+
+    tvm_ffi.structural_walk(part, (ir.Call, visit))
+    return found
+
+
+def _without_scratch(body: Any) -> tuple[Any, list[Any]]:
+    """Return a body without its allocations of local arrays, and those of them that are used."""
+    allocated: list[Any] = []
+    used: set[Any] = set()
+
+    def allocation(each: tirx.AllocBuffer) -> None:
+        if each.buffer.scope() == "local":
+            allocated.append(each.buffer)
+
+    def load(each: ir.TensorLoad) -> None:
+        used.add(each.source)
+
+    def store(each: tirx.BufferStore) -> None:
+        used.add(each.buffer)
+
+    tvm_ffi.structural_walk(body, (tirx.AllocBuffer, allocation))
+    tvm_ffi.structural_walk(body, [(ir.TensorLoad, load), (tirx.BufferStore, store)])
+
+    def remove(each: tirx.AllocBuffer) -> Any:
+        return tirx.Evaluate(0) if each.buffer.scope() == "local" else each
+
+    kept = [each for each in allocated if each in used]
+    return tvm_ffi.structural_map(body, (tirx.AllocBuffer, remove)), kept

@@ -1,0 +1,163 @@
+"""The nest for a CPU's matrix unit: tiles of some squares, whose sums stay in the unit's registers.
+
+Innermost are the instructions of one step: ``squares`` squares of positions times those of channels, over 32 input channels
+(`tvm_conv3dt.compiler.amx`). Around them taps and input channels run by; then the tile's sums go to memory that is near, and from
+there, with bias and activation, to the output. What differs is the order of the loops around::
+
+    "rows"     parallel (n, qd, parts of a plane); tiles of positions; rd, rh, rw, blocks of channels
+    "panels"   parallel (n, qd, parts of a plane); rd, rh, rw, blocks of channels; tiles of positions
+    "filters"  parallel (blocks of channels, rd, rh, rw); n, qd, tiles of positions
+
+as in `tvm_conv3dt.compiler.spaces.channel_nest`. Each task of the first two copies the rows that it reads, with zeros around them and
+after the last channel; "filters" copies the (small) input once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from math import gcd, prod
+
+from tvm import s_tir
+
+from tvm_conv3dt.compiler.amx import tile_intrinsics
+from tvm_conv3dt.compiler.spaces.point import (
+    Choose,
+    Family,
+    Point,
+    decider,
+    keep,
+    mark,
+    stream_candidates,
+)
+from tvm_conv3dt.compiler.spaces.workspace import most_bytes
+from tvm_conv3dt.compiler.streaming import STREAM
+from tvm_conv3dt.compiler.tap_loops import mark_tap_loops
+from tvm_conv3dt.compiler.tile_layout import DEPTH, SQUARE, TileLayout
+from tvm_conv3dt.device import Device
+
+__all__ = ["ORDERS", "TILES", "apply", "families", "points"]
+
+ORDERS = ("rows", "panels", "filters")
+
+TILES = ((1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (2, 1), (2, 2), (3, 1), (4, 1))
+"""Squares of positions and channels that a tile may have."""
+
+
+def families(layout: TileLayout, device: Device) -> Iterator[Family]:
+    """Yield the structural choices: one design space each."""
+    dilated = any(axis.dilation > 1 for axis in layout.axes)
+    whole = layout.row_sizes[0] * layout.plane * layout.workload.batch
+    small = not dilated and whole * layout.packed_channels * layout.itemsize <= most_bytes(
+        layout.workload
+    )
+    for order in ORDERS if small else ORDERS[:2]:
+        yield Family(order, layout.column_squares, layout.squares)
+
+
+def points(layout: TileLayout, device: Device, family: Family) -> Iterator[Point]:
+    """Yield the points of a family."""
+    tasks = [1] if family.order == "filters" else task_candidates(layout, device)
+    for stream, task in product(stream_candidates(layout.workload, device), tasks):
+        yield Point(
+            layout.name, family.order, family.vectors, family.tile_h, stream=stream, task_h=task
+        )
+
+
+def task_candidates(layout: TileLayout, device: Device) -> list[int]:
+    """Return the numbers of tiles that a task may take, with copies that stay within bounds."""
+    found = [each for each in range(1, layout.tiles + 1) if layout.tiles % each == 0]
+    most = most_bytes(layout.workload)
+    return [each for each in found if each == 1 or device.cores * copied(layout, each) <= most]
+
+
+def copied(layout: TileLayout, tiles: int) -> int:
+    """Return the bytes of rows that a task of so many tiles copies."""
+    depth = layout.axes[0]
+    planes = depth.folded_taps if layout.folded[0] else depth.taps
+    positions = tiles * layout.positions + layout.reach
+    return planes * positions * layout.packed_channels * layout.itemsize
+
+
+def apply(
+    sch: s_tir.Schedule, layout: TileLayout, device: Device, family: Family, choose: Choose
+) -> None:
+    """Schedule an operator in place; as `tvm_conv3dt.compiler.spaces.llvm.apply`."""
+    decide = decider(sch, choose)
+    order = family.order
+    scalar = "amx_bf16" not in device.cpu_features
+    names = tile_intrinsics(layout.squares, layout.column_squares, scalar)
+    padded, accumulator, y = map(sch.get_sblock, ("padded", "accumulator", "y"))
+    mark(sch, y, layout.name, order)
+    for name, value in (("vectors", family.vectors), ("tile_h", family.tile_h), ("tile_w", 1)):
+        keep(sch, y, name, decide(name, [value]))
+    sch.annotate(y, STREAM, decide("stream", stream_candidates(layout.workload, device)))
+
+    n, qd, rd, rh, rw, cb, mb, mi, nb, i, v = sch.get_loops(y)
+    if order == "filters":
+        parallel, middle = [cb, rd, rh, rw], [n, qd, mb]
+    else:
+        task, tiles = sch.split(mb, [None, decide("task_h", task_candidates(layout, device))])
+        parallel, channels = [n, qd, task], [rd, rh, rw, cb]
+        middle = [tiles, *channels] if order == "rows" else [*channels, tiles]
+    sch.reorder(*parallel, *middle, mi, i, nb, v)
+    outer = sch.fuse(*parallel)
+    sch.parallel(outer)
+
+    # Sums of a tile: in registers, then in memory, from where they are stored.
+    sch.set_scope(accumulator, 0, "local")
+    sums = sch.cache_write(accumulator, 0, "local")
+    for block in (sums, accumulator):
+        sch.compute_at(block, middle[-1], preserve_unit_loops=True)
+    *_, a_mi, a_nb, a_i, a_v, jd, jh, jw, kb, k, e = sch.get_loops(accumulator)
+    squares = _outside_in(layout, a_mi, a_nb)
+    sch.reorder(jd, jh, jw, kb, *squares, a_i, a_v, k, e)
+    mark_tap_loops(sch, (jd, jh, jw), layout)
+
+    _store(sch, layout, (nb, v))
+    if order == "filters":
+        sch.parallel(sch.fuse(*sch.get_loops(padded)[:-1]))
+    else:
+        sch.compute_at(padded, outer, preserve_unit_loops=True)
+    channels = sch.get_loops(padded)[-1]
+    together = gcd(layout.workload.in_channels, DEPTH)
+    sch.vectorize(sch.split(channels, [None, together])[1])
+
+    initial = sch.decompose_reduction(accumulator, jd)
+    for block, name in ((initial, names.clear), (accumulator, names.multiply), (sums, names.store)):
+        after = 6 if block is accumulator else 4
+        loops = sch.get_loops(block)[-after:]
+        if block is sums:
+            sch.reorder(*_outside_in(layout, *loops[:2]), *loops[2:])
+        # An intrinsic's description has no loops of one turn.
+        ones = [layout.squares, layout.column_squares].count(1)
+        sch.tensorize(sch.get_loops(block)[-after:][ones], name)
+
+
+def _outside_in(layout: TileLayout, rows: object, columns: object) -> list[object]:
+    """Return the loops over squares, one of a single turn first."""
+    return (
+        [rows, columns]
+        if layout.squares == 1
+        else [columns, rows][:: 1 if layout.column_squares == 1 else -1]
+    )
+
+
+def _store(sch: s_tir.Schedule, layout: TileLayout, loops: tuple[object, object]) -> None:
+    """Let results be stored by vectors of channels."""
+    nb, v = loops
+    together = SQUARE
+    if layout.channels < layout.lanes:
+        together = gcd(layout.channels, SQUARE)
+    if any(layout.folded):
+        together = gcd(together, _neighbours(layout))
+    outer, inner = sch.split(v, [None, together])
+    for loop in (nb, outer):
+        sch.unroll(loop)
+    sch.vectorize(inner)
+
+
+def _neighbours(layout: TileLayout) -> int:
+    """Return how many folded channels follow each other in the output."""
+    width = layout.axes[2].phases if layout.folded[2] else 1
+    return prod((layout.workload.out_channels, width))

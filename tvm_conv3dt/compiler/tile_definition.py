@@ -1,0 +1,136 @@
+"""What is computed on a CPU's matrix unit: see `tvm_conv3dt.compiler.tile_layout`.
+
+With the positions of a plane counted by ``f``, `pitch` from a row to the next, and ``m`` those of a phase, in tiles of
+squares ``(mb, mi, i)``; with channels in blocks of squares ``(cb, nb, v)``, and input channels in pairs ``(kb, k, e)``::
+
+    padded[n, d, f, ci] = x[n, d, h(f), w(f), ci], or zero outside of it
+
+    accumulator[n, qd, rd, rh, rw, cb, mb, mi, nb, i, v] =
+        sum over jd, jh, jw, kb, k, e of
+            padded[n, input(qd, rd, jd), m + pitch * input(rh, jh) + input(rw, jw), ci]
+            * packed[cb, tap(rd, jd), tap(rh, jh), tap(rw, jw), kb, nb, k, v, e]
+
+    y[n, s*qd + rd, s*qh(m) + rh, s*qw(m) + rw, c] = activation(accumulator[...] + bias[c])
+
+A phase that has fewer taps than others takes fewer turns of the loops over taps: `tvm_conv3dt.compiler.tap_loops` sees to
+that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import te, tirx
+
+from tvm_conv3dt.compiler.blocks import block_start
+from tvm_conv3dt.compiler.elements import widen
+from tvm_conv3dt.compiler.operands import Operands
+from tvm_conv3dt.compiler.place import Place
+from tvm_conv3dt.compiler.taps import tap_of
+from tvm_conv3dt.compiler.tile_layout import DEPTH, SQUARE, TileLayout
+
+__all__ = ["define_tiles", "place_of"]
+
+_NAMES = ["n", "qd", "rd", "rh", "rw", "cb", "mb", "mi", "nb", "i", "v"]
+
+
+def define_tiles(layout: TileLayout, operands: Operands, name: str) -> Any:
+    """Return the results by phases: ``[n, qd, rd, rh, rw, cb, mb, mi, nb, i, v]``, made by the block `name`."""
+    axes = layout.axes
+    padded = _padded(layout, operands)
+    taps = [te.reduce_axis((0, t), f"j{name}") for t, name in zip(layout.taps, "dhw", strict=True)]
+    kb = te.reduce_axis((0, layout.packed_channels // DEPTH), "kb")
+    k, e = te.reduce_axis((0, DEPTH // 2), "k"), te.reduce_axis((0, 2), "e")
+
+    def products(*index: Any) -> Any:
+        n, qd, rd, rh, rw, cb, mb, mi, nb, i, v = index
+        positions, numbers = [], []
+        for axis, folded, q, r, j, (before, _) in zip(
+            axes,
+            layout.folded,
+            (qd, 0, 0),
+            (rd, rh, rw),
+            taps,
+            (*layout.margins, layout.halo),
+            strict=True,
+        ):
+            if folded:
+                positions.append(q + j + axis.offsets[0] + before)
+                numbers.append(j)
+                continue
+            tap = tap_of(axis, q, r, j, bounded=True)
+            positions.append(tap.input + before)
+            numbers.append(tap.number)
+        d, h, w = positions
+        flat = mb * layout.positions + mi * SQUARE + i + (h * layout.pitch + w)
+        left = padded(n, d, flat, kb * DEPTH + k * 2 + e)
+        right = operands.packed[(cb, *numbers, kb, nb, k, v, e)]
+        product = widen(left, layout.packed_dtype) * widen(right, layout.packed_dtype)
+        return te.sum(product, axis=[*taps, kb, k, e])
+
+    depth = axes[0]
+    domain = (
+        *(layout.workload.batch, depth.quotients, *layout.phases, layout.blocks),
+        *(layout.tiles, layout.squares, layout.column_squares, SQUARE, SQUARE),
+    )
+    accumulator = te.compute(domain, products, "accumulator", varargs_names=_NAMES)
+
+    def result(*index: Any) -> Any:
+        return operands.result(accumulator(*index), layout.channel(_channel(layout, index))[-1])
+
+    return te.compute(domain, result, name, varargs_names=_NAMES)
+
+
+def _padded(layout: TileLayout, operands: Operands) -> Any:
+    """Return planes of the input, with zeros around and between the rows."""
+    workload = layout.workload
+    _, height, width = layout.axes
+    (planes_before, planes_after), (rows_before, rows_after) = layout.margins
+    before, after = layout.halo
+    planes, _, _ = workload.input_spatial
+    zero = tirx.const(0, layout.packed_dtype)
+
+    def element(n: Any, d: Any, f: Any, c: Any) -> Any:
+        row, column = f, tirx.const(0, "int32")
+        if layout.pitch > 1:
+            row, column = tirx.floordiv(f, layout.pitch), tirx.floormod(f, layout.pitch)
+        rows = rows_before + height.input + rows_after
+        exists = [d >= planes_before] * (planes_before > 0)
+        exists += [d < planes_before + planes] * (planes_after > 0)
+        exists += [row >= rows_before] * (rows_before > 0)
+        filled = layout.plane > rows * layout.pitch
+        exists += [row < rows_before + height.input] * (rows_after > 0 or filled)
+        exists += [column >= before] * (before > 0)
+        exists += [column < before + width.input] * (after > 0)
+        exists += [c < workload.in_channels] * (layout.packed_channels > workload.in_channels)
+        value = operands.stored(n, d - planes_before, row - rows_before, column - before, c)
+        return tirx.if_then_else(tirx.all(*exists), value, zero) if exists else value
+
+    shape = (workload.batch, layout.row_sizes[0], layout.plane, layout.packed_channels)
+    return te.compute(shape, element, "padded", varargs_names=["n", "d", "f", "c"])
+
+
+def _channel(layout: TileLayout, index: Any) -> Any:
+    cb, nb, v = index[5], index[8], index[10]
+    return block_start(cb, layout.lanes, layout.channels) + nb * SQUARE + v
+
+
+def place_of(layout: TileLayout, index: Any) -> Place:
+    """Return where a result by phases belongs."""
+    n, qd, rd, rh, rw, _, mb, mi, _, i, _ = index
+    width = layout.axes[2]
+    m = mb * layout.positions + mi * SQUARE + i
+    qh, qw = tirx.floordiv(m, layout.pitch), tirx.floormod(m, layout.pitch)
+    channel = _channel(layout, index)
+    *inner, out_channel = layout.channel(channel)
+    phases = [
+        each if folded else r
+        for folded, r, each in zip(layout.folded, (rd, rh, rw), inner, strict=True)
+    ]
+    w = qw * width.stride + phases[2]
+    exists = [m < layout.flat] * (layout.tiles * layout.positions > layout.flat)
+    exists += [qw < width.quotients] * (layout.pitch > width.quotients)
+    exists += [w < width.output] * (not width.exact)
+    if layout.channels < layout.lanes:
+        exists.append(channel < layout.channels)
+    return Place(n, (qd, phases[0]), (qh, phases[1]), w, out_channel, exists)

@@ -1,0 +1,145 @@
+"""How a workload is laid out for a CPU's matrix unit: squares of positions and channels, and the packed filters.
+
+Such a unit adds products of 16 positions by pairs of input channels and 16 output channels, all in one instruction
+(`tvm_conv3dt.compiler.amx`). A phase is a matrix product, as on GPUs. Its positions are those of a plane, counted row after row
+with the zeros around each row counted in: so those that follow each other are equally far apart in memory, wherever a row ends, and
+narrow planes fill squares too. What is computed for the zeros is not stored.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from tvm_conv3dt.compiler.layout import PHASES, Layout
+from tvm_conv3dt.spec import Workload
+
+__all__ = ["DEPTH", "SQUARE", "TileLayout"]
+
+SQUARE = 16
+"""Positions, and channels, of one product of the unit."""
+
+DEPTH = 32
+"""Input channels of one product."""
+
+_PATTERN = re.compile(r"amx-(\d)x(\d)-(phases|fold-[dhw]+)")
+
+
+@dataclass(frozen=True)
+class TileLayout(Layout):
+    """A workload with the squares of its matrix products.
+
+    Attributes
+    ----------
+    workload, lanes, formulation
+        As those of `Layout`; `lanes` are the channels of a tile, some squares of them.
+    squares : int
+        Squares of positions of a tile.
+    """
+
+    squares: int = 1
+
+    @classmethod
+    def of(cls, workload: Workload, squares: tuple[int, int], folding: str = PHASES) -> TileLayout:
+        """Make the layout of a tile of so many squares of positions and of channels."""
+        positions, channels = squares
+        return cls(workload, channels * SQUARE, folding, positions)
+
+    @classmethod
+    def parse(cls, workload: Workload, name: str) -> TileLayout:
+        """Make the layout of a `name`; another text raises `ValueError`."""
+        match = _PATTERN.fullmatch(name)
+        if match is None:
+            raise ValueError(f"formulation {name} is none of matrix units")
+        positions, channels, folding = match.groups()
+        return cls.of(workload, (int(positions), int(channels)), folding)
+
+    @classmethod
+    def fits(cls, workload: Workload) -> bool:
+        """Whether there is such a layout of a workload."""
+        rows_as_they_are = workload.data_format == "NDHWC" or (
+            workload.in_channels == 1 == workload.out_channels
+        )
+        return workload.dtype == "bfloat16" and rows_as_they_are and workload.reached
+
+    @cached_property
+    def name(self) -> str:
+        """The formulation as schedules tell it: ``"amx-2x2-phases"``."""
+        return f"amx-{self.squares}x{self.column_squares}-{self.formulation}"
+
+    @property
+    def column_squares(self) -> int:
+        """Squares of channels of a tile."""
+        return self.lanes // SQUARE
+
+    @property
+    def positions(self) -> int:
+        """Positions of a tile."""
+        return self.squares * SQUARE
+
+    @property
+    def padded(self) -> bool:
+        """Whether the rows of the input are copied: always, so that planes are as `pitch` says."""
+        return True
+
+    @cached_property
+    def margins(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows of zeros of depth and height before and after those of the input."""
+        depth, height = self._row_halo
+        return depth, height
+
+    @cached_property
+    def pitch(self) -> int:
+        """Positions from a row to the next, zeros counted in."""
+        before, after = self.halo
+        return before + self.axes[2].input + after
+
+    @cached_property
+    def flat(self) -> int:
+        """Positions of a phase in a plane, with those between the end of a row and the next row."""
+        _, height, width = self.axes
+        return (height.quotients - 1) * self.pitch + width.quotients
+
+    @cached_property
+    def tiles(self) -> int:
+        """Tiles of positions of a plane; a multiple of 4 where there are many, so that tasks can share them."""
+        tiles = -(-self.flat // self.positions)
+        return -(-tiles // 4) * 4 if tiles > 8 else tiles
+
+    @cached_property
+    def plane(self) -> int:
+        """Positions of a plane of the input, zeros counted in, those too that fill up the last tile."""
+        return self.tiles * self.positions + self.reach
+
+    @cached_property
+    def reach(self) -> int:
+        """How many positions after its own first one a tap may read."""
+        return self.row_sizes[1] * self.pitch - self.flat
+
+    @cached_property
+    def packed_channels(self) -> int:
+        """Input channels, with the zeros that fill up the last product's."""
+        return -(-self.workload.in_channels // DEPTH) * DEPTH
+
+    @cached_property
+    def packed_shape(self) -> tuple[int, ...]:
+        """Shape of the packed filters: ``[blocks, td, th, tw, in_channels / 32, squares, 16 pairs, 16 channels, 2]``."""
+        blocks, *taps, _, _ = super().packed_shape
+        squares = (self.column_squares, DEPTH // 2, SQUARE, 2)
+        return (blocks, *taps, self.packed_channels // DEPTH, *squares)
+
+    @property
+    def packed_dtype(self) -> str:
+        """The dtype of packed filters: bfloat16, as compiled code takes it."""
+        return "uint16"
+
+    @property
+    def rounds_at_the_end(self) -> bool:
+        """Whether casts to bfloat16 are left to `tvm_conv3dt.compiler.rounding`: always."""
+        return True
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element that is computed with."""
+        return 2
