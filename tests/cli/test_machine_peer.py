@@ -39,8 +39,10 @@ def test_peak_of_the_matrix_unit_is_timed_where_it_is_wanted(wanted, monkeypatch
 
 def test_peak_is_what_the_kernel_reaches(monkeypatch):
     monkeypatch.setattr(machine_peer, "peak", lambda threads: {FMA: (lambda: None, 10**9)})
+    monkeypatch.setattr(machine_peer, "matrix_peak", lambda threads: {BFLOAT16: (None, 4 * 10**9)})
     monkeypatch.setattr(machine_peer, "turn", lambda run, seconds: [0.5])
     assert machine_peer.peak_gflops(2) == 2.0
+    assert machine_peer.matrix_peak_gflops(2) == 8.0
 
 
 def test_forced_blas_kernels_lower_no_ceiling():
@@ -52,6 +54,7 @@ def test_no_compiler_is_no_peak(without_peak):
     assert machine_peer.peak(2) == {}
     assert machine_peer.peak_gflops(2) is None
     assert machine_peer.matrix_peak(2) == {}
+    assert machine_peer.matrix_peak_gflops(2) is None
 
 
 def test_kernel_that_does_not_compile_is_no_peak(monkeypatch):

@@ -1,8 +1,6 @@
 """Does the kernel do all that it counts, on tiles in registers, and nothing else?"""
 
 import re
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,35 +9,18 @@ tvm = pytest.importorskip("tvm")
 ml_dtypes = pytest.importorskip("ml_dtypes")
 
 from tvm_conv3dt import device as catalogue
+from tvm_conv3dt import tile_state
 from tvm_conv3dt.compiler import matrix_peak
 from tvm_conv3dt.errors import CompileError, PlatformError, UnsupportedError
 
 PRODUCT = r"tdpbf16ps\t%tmm6, %tmm7, %tmm([0-5])|tdpbf16ps\t%tmm7, %tmm6, %tmm([0-5])"
 
-_LEVEL = catalogue.get("x86-64-v4")
-WITH_TILES = replace(
-    _LEVEL,
-    mcpu="sapphirerapids",
-    cpu_features=(*_LEVEL.cpu_features, "amx_tile", matrix_peak.FEATURE),
+WITH_TILES = catalogue.get("x86-64-v4-amx")
+
+needs_tiles = pytest.mark.skipif(
+    not catalogue.cpu_features().issuperset(WITH_TILES.cpu_features) or tile_state.refusal() != "",
+    reason="this machine has no tiles of bfloat16",
 )
-
-
-def has_tiles():
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
-    flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
-    if matrix_peak.FEATURE not in flags.split():
-        return False
-    try:
-        matrix_peak.request_tiles()
-    except PlatformError:
-        return False
-    return True
-
-
-needs_tiles = pytest.mark.skipif(not has_tiles(), reason="this CPU has no tiles of bfloat16")
 
 
 def test_loop_has_nothing_but_products():
@@ -85,6 +66,7 @@ def test_every_tile_of_sums_takes_every_product(threads):
     factors = (tvm.runtime.tensor(each.view(np.uint16)) for each in bits)
     sums = tvm.runtime.tensor(np.full((threads, matrix_peak.SUMS, 16, 16), np.nan, np.float32))
     run = matrix_peak.compile_matrix_peak(WITH_TILES)[matrix_peak.SYMBOL]
+    tile_state.request(WITH_TILES.cpu_features)
     run(tvm.runtime.tensor(matrix_peak.configuration()), *factors, sums)
     product = a @ b.reshape(32, 16)  # 32 of one, so sums stay below 2**24 and are exact
     expected = np.broadcast_to(product * matrix_peak.STEPS, sums.shape)
@@ -114,14 +96,7 @@ def test_failure_of_the_compiler_is_told(monkeypatch):
         matrix_peak.compile_matrix_peak(WITH_TILES)
 
 
-def test_kernel_that_refuses_tiles_is_an_error(monkeypatch):
-    class Library:
-        def syscall(self, *arguments):
-            return -1
-
-    monkeypatch.setattr(matrix_peak.ctypes, "CDLL", lambda name, use_errno: Library())
-    monkeypatch.setattr(matrix_peak.ctypes, "get_errno", lambda: 95)
-    with pytest.raises(
-        PlatformError, match=r"failed to use matrix unit with .*Operation not supported"
-    ):
-        matrix_peak.request_tiles()
+def test_registers_that_the_kernel_refuses_are_an_error(monkeypatch):
+    monkeypatch.setattr(tile_state, "refusal", lambda: "the kernel refuses")
+    with pytest.raises(PlatformError, match=r"failed to use matrix unit with .*kernel refuses"):
+        matrix_peak.load(WITH_TILES, 1)

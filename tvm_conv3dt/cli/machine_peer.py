@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 
 from tvm_conv3dt.errors import Conv3dtError
@@ -10,7 +11,7 @@ from tvm_conv3dt.measure.peers import machine
 from tvm_conv3dt.measure.peers.problem import Started
 from tvm_conv3dt.measure.timing import Timing, turn
 
-__all__ = ["matrix_peak", "peak", "peak_gflops", "start"]
+__all__ = ["matrix_peak", "matrix_peak_gflops", "peak", "peak_gflops", "start"]
 
 # Seconds to measure the peak by itself.
 _SECONDS = 0.5
@@ -55,8 +56,17 @@ def matrix_peak(threads: int) -> dict[str, Load]:
 
 def peak_gflops(threads: int) -> float | None:
     """Measure the peak of multiply-adds in this thread, in 1e9 operations per second; None where it cannot be made."""
-    found = peak(threads)
-    if not found:
-        return None
-    run, operations = found[FMA]
-    return operations / Timing.of(turn(run, _SECONDS)).median / 1e9
+    return _gflops(peak(threads))
+
+
+def matrix_peak_gflops(threads: int) -> float | None:
+    """Measure the peak of the CPU's matrix unit in this thread, in 1e9 operations per second; None where there is none."""
+    return _gflops(matrix_peak(threads))
+
+
+def _gflops(found: Mapping[str, Load]) -> float | None:
+    rates = [
+        operations / Timing.of(turn(run, _SECONDS)).median / 1e9
+        for run, operations in found.values()
+    ]
+    return rates[0] if rates else None

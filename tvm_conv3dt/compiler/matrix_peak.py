@@ -7,9 +7,6 @@ multiplies by this instruction can be faster.
 
 from __future__ import annotations
 
-import ctypes
-import errno
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,9 +18,10 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as builder
 
+from tvm_conv3dt import tile_state
 from tvm_conv3dt.compiler.target import target_of
 from tvm_conv3dt.device import Device
-from tvm_conv3dt.errors import CompileError, PlatformError, UnsupportedError, describe
+from tvm_conv3dt.errors import CompileError, UnsupportedError, describe
 from tvm_conv3dt.threads import pool_arguments
 
 __all__ = [
@@ -59,9 +57,6 @@ _A, _B = SUMS, SUMS + 1  # the other two tiles
 _TILE_BYTES = 64  # of a row
 _CONFIGURATION_BYTES = 64
 
-# Of the system call arch_prctl on x86-64.
-_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA = 158, 0x1023, 18
-
 
 def operations() -> int:
     """Return the operations of each thread in one call, 2 per multiply-add."""
@@ -82,7 +77,7 @@ def define_matrix_peak() -> tirx.PrimFunc:
 
     ``sums``, float32 ``[threads, SUMS, ROWS, COLUMNS]``, becomes `STEPS` times the product of ``a`` and ``b``:
     bfloat16 in uint16, ``[ROWS, 2 PAIRS]`` and ``[PAIRS, 2 COLUMNS]``, where a row has the elements of two rows in turns.
-    Both come from memory, before the loop. The process must have asked for the state of tiles.
+    Both come from memory, before the loop. The process must have asked for the registers: see `tile_state`.
     """
     threads = tirx.Var("threads", "int32")
     # As for any array of a caller: see `arguments`.
@@ -137,7 +132,7 @@ def compile_matrix_peak(device: Device) -> Any:
 
 
 def load(device: Device, threads: int) -> tuple[Callable[[], object], int]:
-    """Compile the kernel, ask for the state of tiles and set the calling thread's pool; it runs in this thread then.
+    """Compile the kernel, ask for the registers of tiles and set the calling thread's pool; it runs in this thread then.
 
     Parameters
     ----------
@@ -156,10 +151,10 @@ def load(device: Device, threads: int) -> tuple[Callable[[], object], int]:
     CompileError, UnsupportedError
         As `compile_matrix_peak`.
     PlatformError
-        If the system refuses the state of tiles.
+        If the system refuses the registers.
     """
     run = compile_matrix_peak(device)[SYMBOL]
-    request_tiles()
+    tile_state.request(device.cpu_features)
     # bfloat16 is the first half of a float32. A sum may have any value: tiles know no denormal numbers.
     factors = np.random.default_rng(0).standard_normal((2, ROWS, 2 * PAIRS), np.float32)
     a, b = (tvm.runtime.tensor(each) for each in (factors.view(np.uint32) >> 16).astype(np.uint16))
@@ -167,23 +162,6 @@ def load(device: Device, threads: int) -> tuple[Callable[[], object], int]:
     sums = tvm.runtime.tensor(np.zeros((threads, SUMS, ROWS, COLUMNS), np.float32))
     tvm.get_global_func("runtime.config_threadpool")(*pool_arguments(threads, size=threads))
     return (lambda: run(config, a, b, sums)), threads * operations()
-
-
-def request_tiles() -> None:
-    """Ask the kernel for the state of tiles, which a process must before its first such instruction.
-
-    To be replaced by `tvm_conv3dt.tile_state.request`.
-
-    Raises
-    ------
-    PlatformError
-        If it refuses.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.syscall(_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA):
-        code = ctypes.get_errno()
-        rule = f"{errno.errorcode.get(code, code)}: {os.strerror(code)}"
-        raise PlatformError(describe("use", "matrix unit", "arch_prctl", rule))
 
 
 def _emit(name: str, *arguments: Any) -> None:
