@@ -145,7 +145,7 @@ def _peaks(comparisons: Sequence[Comparison], ceilings: Ceilings) -> list[str]:
             "its tiles"
             if ceilings.bfloat16_gflops is not None
             else "the compute limit of bfloat16 is that of float32: there is no matrix unit, or no compiler for the kernel "
-            "that measures it"
+            "that measures it; instructions for dot products of bfloat16, which some CPUs have, can pass it"
         )
     if "float16" in workloads:
         lines.append(
