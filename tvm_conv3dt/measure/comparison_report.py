@@ -138,8 +138,8 @@ def _peaks(comparisons: Sequence[Comparison], ceilings: Ceilings) -> list[str]:
     if ceilings.gpu is not None:
         return []
     lines = []
-    workloads = {each.workload.product_dtype: each.workload for each in comparisons}
-    if "bfloat16" in workloads:
+    products = {each.workload.product_dtype for each in comparisons}
+    if "bfloat16" in products:
         lines.append(
             "the compute limit of bfloat16 is that of the matrix unit: what all threads reach with nothing but products of "
             "its tiles"
@@ -147,7 +147,7 @@ def _peaks(comparisons: Sequence[Comparison], ceilings: Ceilings) -> list[str]:
             else "the compute limit of bfloat16 is that of float32: there is no matrix unit, or no compiler for the kernel "
             "that measures it; instructions for dot products of bfloat16, which some CPUs have, can pass it"
         )
-    if "float16" in workloads:
+    if "float16" in products:
         lines.append(
             "the compute limit of float16 is that of float32, in which it is added: a framework that adds in float16 can "
             "pass it"
