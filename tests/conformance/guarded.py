@@ -141,16 +141,18 @@ def _from_bundle(workload):
     library = load_library(bundle.path, kernel.library)
     # The functions keep the library.
     pack, run = map(library.function, (layer.pack_symbol, layer.run_symbol))
-    return _of_tensors(pack), _of_tensors(run), (kernel.packed_shape, np.dtype(workload.sum_dtype))
+    return _of_tensors(pack), _of_tensors(run), (kernel.packed_shape, np.dtype(kernel.packed_dtype))
 
 
 def _from_point(workload, fields):
+    from tvm_conv3dt import tile_state
     from tvm_conv3dt.compiler import kernel
     from tvm_conv3dt.compiler.spaces import llvm
     from tvm_conv3dt.compiler.spaces.point import Point
     from tvm_conv3dt.compiler.target import resolve
 
     point, device = Point(**fields), resolve("host")
+    tile_state.request(device.cpu_features)
     layout = llvm.layout_of(workload, device, point.formulation)
     schedule = kernel.new_schedule(layout)
     llvm.apply(schedule, layout, device, point.family, point.choose)
