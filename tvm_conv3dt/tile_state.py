@@ -54,7 +54,7 @@ def refusal() -> str:
     if not number:
         return ""
     reason = _REASONS.get(number, os.strerror(number))
-    return f"the kernel refuses the state of its registers ({reason})"
+    return f"the kernel refuses its registers: {reason}"
 
 
 def _ask() -> int:

@@ -178,7 +178,8 @@ inline void set_num_threads(int count) {
 
 class Bundle {
  public:
-  // Checks, from cheap to costly: the manifest; system and architecture; CPU features, which decide on the level;
+  // Checks, from cheap to costly: the manifest; system and architecture; CPU features, and the kernel's permission
+  // for a matrix unit where code uses one, which decide on the level;
   // tvm-ffi's version; that libraries are there, with their right sizes. Then TVM's runtime library is loaded: the
   // bundle's, or the one named. Content is not checked here: `tvm-conv3dt verify`, or sha256sum, does.
   explicit Bundle(std::filesystem::path folder, std::filesystem::path runtime = {})

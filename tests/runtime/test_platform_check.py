@@ -281,12 +281,12 @@ def test_next_level_is_taken_where_the_kernel_refuses_the_matrix_unit(cpu, asked
 
 def test_refusal_is_told_where_no_other_level_is_wanted(cpu, asked):
     cpu(ALL)
-    asked("the kernel refuses the state of its registers")
+    asked("the kernel refuses its registers")
     with pytest.raises(PlatformError) as caught:
         choose_level(WITH_UNIT, UNIT)
     assert str(caught.value) == (
         "failed to load bundle with level 'x86-64-v4-amx': its code for x86-64-v4-amx uses amx_tile (the kernel "
-        "refuses the state of its registers), which this machine does not have; name no level, and one that fits "
+        "refuses its registers), which this machine does not have; name no level, and one that fits "
         "is taken"
     )
 
