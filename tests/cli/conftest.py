@@ -60,6 +60,14 @@ def bundle(small_set, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def halves_bundle(small_set, tmp_path_factory) -> Path:
+    """The same layers in bfloat16; to be read only."""
+    pytest.importorskip("ml_dtypes")
+    folder = tmp_path_factory.mktemp("cli") / "halves"
+    return build(small_set, folder, "--dtype", "bfloat16")
+
+
+@pytest.fixture(scope="session")
 def levels() -> tuple[str, str]:
     """Two devices of this machine's architecture; it runs the second at least."""
     x86 = device.architecture() == "x86_64"

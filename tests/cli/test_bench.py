@@ -82,6 +82,55 @@ def test_pictures_are_written(invoke, bundle, tmp_path):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
+def test_bundle_beside_is_timed_and_no_peer(invoke, halves_bundle, bundle, tmp_path):
+    arguments = ("--seconds", 0.01, "--against", "right", "--beside", bundle, "-o", tmp_path)
+    result = invoke("bench", halves_bundle, *arguments)
+    assert result.exit_code == 0, result.output
+    assert "speed-up over the bundle beside" in result.stdout
+    figures = json.loads((tmp_path / "bench.json").read_text())
+    assert figures["beside"]["bundle"] == bundle.name
+    for row in figures["rows"]:
+        assert not row["failures"]
+        beside = [each for each in row["timings"] if each["implementation"] == "beside"]
+        assert [each["layout"] for each in beside] == ["NDHWC float32"] * 2
+        medians = {
+            each["implementation"]: each["median_ms"]
+            for each in reversed(row["timings"])
+            if each["output"] == "reused"
+        }
+        ours = medians["tvm_conv3dt"]
+        assert row["beside_speedup"] == pytest.approx(medians["beside"] / ours)
+        peers = [each for each in row["timings"] if each["implementation"] == "right"]
+        best = min(each["median_ms"] for each in peers)
+        assert row["speedup"] == pytest.approx(best / ours)
+
+
+def test_layer_that_the_bundle_beside_lacks_is_told(invoke, bundle, tmp_path):
+    other = tmp_path / "other"
+    layer = "n1_x2x2x2x3_k2x2x2_y4x4x4x5_s2x2x2_d1x1x1_valid_f32_ndhwc"
+    built = invoke("build", "--workloads", layer, "-o", other, "--allow-untuned")
+    assert built.exit_code == 0, built.output
+    result = invoke("bench", bundle, "--seconds", 0.01, "--beside", other, "--json")
+    assert result.exit_code == 0, result.output
+    for row in json.loads(result.stdout)["rows"]:
+        assert row["beside_speedup"] is None
+        assert "failed to find workload" in row["failures"]["beside"]["message"]
+
+
+def test_peak_of_the_matrix_unit_is_the_limit_of_bfloat16(invoke, halves_bundle, tmp_path):
+    result = invoke("bench", halves_bundle, "--seconds", 0.01, "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "bfloat16 matrix unit" in result.stdout
+    figures = json.loads((tmp_path / "bench.json").read_text())
+    # The machine is a fake one, on which either may be the faster.
+    limits = {
+        "bfloat16 matrix unit": figures["ceilings"]["bfloat16_gflops"],
+        "matrix product": figures["ceilings"]["gflops"],
+    }
+    for row in figures["rows"]:
+        assert row["peak_gflops"] == limits[row["peak"]] == max(limits.values())
+
+
 def test_unknown_peer_is_wrong_usage(invoke, bundle):
     result = invoke("bench", bundle, "--against", "tensorflow,abacus")
     assert result.exit_code == 2

@@ -3,9 +3,9 @@
 import pytest
 
 from tvm_conv3dt.cli import contestants, machine_peer
-from tvm_conv3dt.errors import CompileError
+from tvm_conv3dt.errors import CompileError, PlatformError, UnsupportedError
 from tvm_conv3dt.measure import ceiling, contest
-from tvm_conv3dt.measure.ceiling import FMA
+from tvm_conv3dt.measure.ceiling import BFLOAT16, FMA
 from tvm_conv3dt.measure.peers.problem import Problem
 from tvm_conv3dt.spec import Workload
 
@@ -27,10 +27,22 @@ def test_peak_is_timed_beside_all_others(monkeypatch):
     assert all(each.array is None for each in variants)
 
 
+@pytest.mark.parametrize("wanted", [(), (BFLOAT16,)])
+def test_peak_of_the_matrix_unit_is_timed_where_it_is_wanted(wanted, monkeypatch):
+    for name, load in (("peak", FMA), ("matrix_peak", BFLOAT16)):
+        monkeypatch.setattr(machine_peer, name, lambda threads, load=load: {load: (None, 5)})
+    monkeypatch.setattr(ceiling, "loads", lambda pool, threads: {})
+    variants = machine_peer.start(2, *wanted).prepare(Problem.of(WORKLOAD))
+    labels = [each.layout.partition(":")[0] for each in variants]
+    assert labels[:-1] == [FMA, *wanted]
+
+
 def test_peak_is_what_the_kernel_reaches(monkeypatch):
     monkeypatch.setattr(machine_peer, "peak", lambda threads: {FMA: (lambda: None, 10**9)})
+    monkeypatch.setattr(machine_peer, "matrix_peak", lambda threads: {BFLOAT16: (None, 4 * 10**9)})
     monkeypatch.setattr(machine_peer, "turn", lambda run, seconds: [0.5])
     assert machine_peer.peak_gflops(2) == 2.0
+    assert machine_peer.matrix_peak_gflops(2) == 8.0
 
 
 def test_forced_blas_kernels_lower_no_ceiling():
@@ -41,6 +53,8 @@ def test_forced_blas_kernels_lower_no_ceiling():
 def test_no_compiler_is_no_peak(without_peak):
     assert machine_peer.peak(2) == {}
     assert machine_peer.peak_gflops(2) is None
+    assert machine_peer.matrix_peak(2) == {}
+    assert machine_peer.matrix_peak_gflops(2) is None
 
 
 def test_kernel_that_does_not_compile_is_no_peak(monkeypatch):
@@ -59,3 +73,15 @@ def test_kernel_is_compiled_for_this_machine():
     run, operations = machine_peer.peak(1)[FMA]
     run()
     assert operations > 0
+
+
+@pytest.mark.parametrize("error", [UnsupportedError, PlatformError, CompileError])
+def test_no_matrix_unit_is_no_peak_of_it(error, monkeypatch):
+    pytest.importorskip("tvm")
+    from tvm_conv3dt.compiler import matrix_peak
+
+    def refuse(device, threads):
+        raise error("failed to use matrix unit")
+
+    monkeypatch.setattr(matrix_peak, "load", refuse)
+    assert machine_peer.matrix_peak(1) == {}

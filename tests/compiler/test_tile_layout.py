@@ -94,6 +94,7 @@ def test_no_tap_of_any_position_leaves_the_plane(name):
     [
         ({}, True),
         ({"dtype": "float32"}, False),
+        ({"dtype": "float32", "precision": "bfloat16"}, True),
         ({"dtype": "float16"}, False),
         ({"data_format": "NCDHW"}, False),
     ],

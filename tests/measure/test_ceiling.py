@@ -45,10 +45,10 @@ def test_another_workloads_bytes_say_nothing():
 
 def test_limits_are_rates_by_the_medians():
     second = Timing(2.0, 1.0, 3.0, 0.5, 9)
-    names = ("product", "copy", "write", "fma", "move one")
+    names = ("product", "copy", "write", "fma", "move one", "bfloat16")
     work = {name: (place + 1) * 2 * 10**9 for place, name in enumerate(names)}
     found = Ceilings.of(dict.fromkeys(names, second), work, 2)
-    assert found == Ceilings(1.0, 2.0, 3.0, 2, 4.0, {"one": 5.0})
+    assert found == Ceilings(1.0, 2.0, 3.0, 2, 4.0, {"one": 5.0}, bfloat16_gflops=6.0)
 
 
 def test_tensor_cores_limit_float16_only():
@@ -59,6 +59,30 @@ def test_tensor_cores_limit_float16_only():
     assert found.compute_limits == {"multiply-adds": 1.0, "tensor cores": 8.0}
     one = Ceilings(None, 1e9, 1e9, 1, matrix_gflops=8.0)
     assert one.peak_of(half) == 8.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "peak"),
+    [
+        ({}, ("multiply-adds", 1.0)),
+        ({"dtype": "float16"}, ("multiply-adds", 1.0)),
+        ({"dtype": "bfloat16"}, ("bfloat16 matrix unit", 8.0)),
+        ({"precision": "bfloat16"}, ("bfloat16 matrix unit", 8.0)),
+    ],
+    ids=str,
+)
+def test_matrix_unit_limits_products_of_bfloat16_only(changes, peak):
+    found = Ceilings(0.5, 1e9, 1e9, 1, fma_gflops=1.0, bfloat16_gflops=8.0)
+    workload = WORKLOAD.recast(**changes)
+    assert (found.peak_name(workload), found.peak_of(workload)) == peak
+    assert found.compute_seconds(workload) == WORKLOAD.flops / peak[1] / 1e9
+    assert found.peak_gflops == 8.0
+
+
+def test_half_types_have_float32s_limit_where_there_is_no_unit():
+    found = Ceilings(0.5, 1e9, 1e9, 1, fma_gflops=1.0)
+    for dtype in ("float16", "bfloat16"):
+        assert found.peak_of(WORKLOAD.recast(dtype=dtype)) == 1.0
 
 
 def test_limits_of_a_gpu_have_no_product():

@@ -9,7 +9,7 @@ import pytest
 from tvm_conv3dt.errors import FileWriteError
 from tvm_conv3dt.measure import comparison_picture, comparison_report
 from tvm_conv3dt.measure.ceiling import Ceilings
-from tvm_conv3dt.measure.comparison import OURS, Comparison, Entry, summary, workspace_bound
+from tvm_conv3dt.measure.comparison import BESIDE, OURS, Comparison, Entry, summary, workspace_bound
 from tvm_conv3dt.measure.peers.messages import Failure
 from tvm_conv3dt.measure.timing import Timing
 from tvm_conv3dt.spec import Workload
@@ -128,7 +128,7 @@ def test_json_keeps_every_layout_and_failure():
 
 @pytest.mark.parametrize("draw", [comparison_picture.draw_layers, comparison_picture.draw_roofline])
 @pytest.mark.parametrize("rows", [[], [FIRST, SECOND, LOST], [FIRST] * 30], ids=len)
-@pytest.mark.parametrize("peak", [None, 204.8])
+@pytest.mark.parametrize("peak", [None, 204.8, 110.0])
 def test_picture_is_a_png(tmp_path, draw, rows, peak):
     pytest.importorskip("matplotlib")
     ceilings = replace(CEILINGS, fma_gflops=peak)
@@ -136,6 +136,61 @@ def test_picture_is_a_png(tmp_path, draw, rows, peak):
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(FileWriteError, match="failed to write picture"):
         draw(tmp_path / "none" / "picture.png", rows, CEILINGS, PEERS)
+
+
+IN_HALVES = replace(
+    FIRST,
+    workload=WORKLOAD.recast(dtype="bfloat16"),
+    entries=(
+        *FIRST.entries[:2],
+        entry("openvino", 8, "NDHWC"),
+        entry("openvino", 6, "NCDHW float32"),
+        entry(BESIDE, 5, "NDHWC float32", "reused"),
+        entry(BESIDE, 1, "NDHWC float32", "fresh"),
+    ),
+)
+WITH_UNIT = replace(CEILINGS, fma_gflops=102.4, bfloat16_gflops=204.8)
+
+
+def test_bundle_beside_is_no_peer_and_has_its_output_reused():
+    assert IN_HALVES.best_peer().implementation == "openvino"
+    assert (IN_HALVES.speedup(), IN_HALVES.beside_speedup()) == (3.0, 2.5)
+    assert FIRST.beside_speedup() is None
+    found = summary([IN_HALVES, FIRST], CEILINGS)
+    assert found.beside_speedup == pytest.approx(2.5)
+    assert found.least_beside_speedup == ("a/one", 2.5)
+
+
+def test_table_has_the_bundle_beside_after_the_peers():
+    text = comparison_report.markdown([IN_HALVES], WITH_UNIT, ("openvino", BESIDE))
+    headings, _, first = text.splitlines()[:3]
+    assert "| openvino | × best | beside | × beside |" in headings
+    assert "| 6.00 cf f32 | 3.00 | 5.00 | 2.50 |" in first
+    assert "over the bundle beside, geometric mean: 2.50 with out=; least 2.50 (a/one)" in text
+    assert "peers' outputs: openvino fresh;" in text
+    assert "f32: it took and gave float32 arrays" in text
+    alone = comparison_report.markdown([IN_HALVES], WITH_UNIT, (BESIDE,))
+    assert "| fresh | beside | × beside |" in alone
+    assert "peers' outputs" not in alone
+
+
+def test_peak_is_named():
+    row = comparison_report.to_dict([IN_HALVES], WITH_UNIT, {})["rows"][0]
+    assert (row["peak"], row["peak_gflops"]) == ("bfloat16 matrix unit", 204.8)
+    assert row["beside_speedup"] == 2.5
+    text = "\n".join(comparison_report.remarks([IN_HALVES], WITH_UNIT, ()))
+    assert "multiply-adds 102 GFLOP/s, bfloat16 matrix unit 205 GFLOP/s" in text
+    assert "the compute limit of bfloat16 is that of the matrix unit" in text
+
+
+def test_remarks_say_where_halves_have_float32s_limit():
+    text = "\n".join(comparison_report.remarks([IN_HALVES], CEILINGS, ()))
+    assert "the compute limit of bfloat16 is that of float32: there is no matrix unit" in text
+    half = replace(FIRST, workload=WORKLOAD.recast(dtype="float16"))
+    text = "\n".join(comparison_report.remarks([half], CEILINGS, ()))
+    assert "the compute limit of float16 is that of float32, in which it is added" in text
+    text = "\n".join(comparison_report.remarks([FIRST], CEILINGS, ()))
+    assert "the compute limit of" not in text
 
 
 ON_A_GPU = replace(

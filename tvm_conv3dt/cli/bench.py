@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,9 +14,10 @@ from tvm_conv3dt.errors import VerificationError, describe
 from tvm_conv3dt.files import write_atomic, write_json
 from tvm_conv3dt.measure import comparison_picture, comparison_report, peers
 from tvm_conv3dt.measure.ceiling import Ceilings
-from tvm_conv3dt.measure.comparison import OURS, Comparison
+from tvm_conv3dt.measure.comparison import BESIDE, OURS, Comparison
 from tvm_conv3dt.measure.contest import Contest
 from tvm_conv3dt.measure.peers import Peer
+from tvm_conv3dt.runtime import Bundle
 from tvm_conv3dt.runtime.library import check_content
 
 
@@ -57,6 +59,12 @@ class Peers(click.ParamType[tuple[str, ...]]):
     help=f"Time these installed frameworks in turns with the bundle: {', '.join(peers.PEERS)}.",
 )
 @click.option(
+    "--beside",
+    type=options.BUNDLE,
+    metavar="DIR",
+    help="Time another bundle too, of the same layers in another type.",
+)
+@click.option(
     "--stock-trials",
     type=click.IntRange(min=1),
     default=64,
@@ -80,6 +88,7 @@ def command(
     seconds: float,
     threads: int | None,
     against: tuple[str, ...],
+    beside: Path | None,
     stock_trials: int,
     results: Path | None,
     as_json: bool,
@@ -91,11 +100,13 @@ def command(
     whose output's memory is reused, and fresh for op(x). The peer tvm is TVM's own operator, tuned in TVM's own
     space; its results are kept in the cache (TVM_CONV3DT_CACHE). Of a bundle for GPUs all is on the first one, and
     PyTorch, which calls cuDNN there, is the peer: in both memory formats, and of float32 with and without TF32, each
-    in a column of its own.
+    in a column of its own. --beside is for figures such as a bundle of bfloat16 layers over the same layers in float32: the
+    other bundle gets the same values in its type, on the level that loading picks, and is no peer.
 
     \b
     Example:
       tvm-conv3dt bench bundle --against tensorflow,pytorch,onnxruntime,openvino -o results
+      tvm-conv3dt bench halves --against pytorch,openvino --beside floats -o results
     """
     peers.check_installed(against)
     bundle, layers = bundles.load_layers(folder, layer_names, threads, level)
@@ -107,6 +118,10 @@ def command(
     ours = Peer("tvm_conv3dt.cli.bundle_peer", arguments=place)
     kind = bundle.manifest.platform.kind
     others = contestants.beside(kind, against, [layer.workload for layer in layers], stock_trials)
+    second = None if beside is None else _load_beside(beside)
+    if second is not None:
+        place = (str(second.path.resolve()), second.level.device)
+        others = replace(others, peers={**others.peers, BESIDE: replace(ours, arguments=place)})
     found = []
     with (
         progress.steps("timing", total=len(layers)) as steps,
@@ -127,10 +142,15 @@ def command(
     figures = {
         "bundle": folder.name,
         "level": bundle.level.device,
+        "beside": None
+        if second is None
+        else {"bundle": second.path.name, "level": second.level.device},
         **comparison_report.to_dict(found, ceilings, versions),
     }
     machine = ceilings.gpu or f"{ceilings.threads} threads"
     title = f"{folder.name}, level {bundle.level.device}, {machine}"
+    if second is not None:
+        title += f", beside {second.path.name}, level {second.level.device}"
     if results is not None:
         write_json(results / "bench.json", figures)
         _write(results, found, ceilings, columns, title)
@@ -142,6 +162,13 @@ def command(
         for line in comparison_report.remarks(found, ceilings, columns):
             output.write_line(line)
     _raise_if_failed(found)
+
+
+def _load_beside(folder: Path) -> Bundle:
+    bundle = runtime.load(folder)
+    for layer in bundle.layers:
+        check_content(folder, bundle.kernel(layer.name).library)
+    return bundle
 
 
 def _write(

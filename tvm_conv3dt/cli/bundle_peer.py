@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from tvm_conv3dt import __version__, runtime
 from tvm_conv3dt.cli.bundles import runner
-from tvm_conv3dt.measure.peers.problem import Problem, Started, Variant
+from tvm_conv3dt.manifest import Layer
+from tvm_conv3dt.measure.peers.problem import HALF_TOLERANCE, HALVES, Problem, Started, Variant
 from tvm_conv3dt.measure.verify import verify
+from tvm_conv3dt.runtime import Bundle
+from tvm_conv3dt.spec import Workload
 
 __all__ = ["start"]
 
 
 def start(threads: int, folder: str, level: str) -> Started:
-    """Load the bundle on that level, and set its threads."""
+    """Load the bundle on that level, and set its threads.
+
+    A layer that the bundle has in another type only is computed in that, of the same values.
+    """
     runtime.set_num_threads(threads)
     bundle = runtime.load(folder, level=level)
 
-    def prepare(problem: Problem) -> Sequence[Variant]:
-        workload = problem.workload
-        layer = bundle.layer(workload)
+    def prepare(asked: Problem) -> Sequence[Variant]:
+        layer = _layer(bundle, asked.workload)
+        workload = layer.workload
+        problem = replace(asked.cast(workload.dtype), workload=workload)
+        # What the results are compared with may be of a wider type.
+        rounded = workload.product_dtype in HALVES
+        dtype = asked.workload.numpy_dtype
         verify(workload, runner(bundle, layer)).raise_if_failed()
         operator = bundle.operator(layer.name, problem.filters, problem.bias)
         x, out = operator.upload(problem.x), operator.empty()
+        same = workload == asked.workload
+        layout = workload.data_format + ("" if same else f" {workload.dtype}")
 
         def reused() -> Any:
             operator(x, out=out)
@@ -31,9 +44,23 @@ def start(threads: int, folder: str, level: str) -> Started:
 
         def variant(output: Literal["fresh", "reused"], run: Callable[[], Any]) -> Variant:
             return Variant(
-                workload.data_format, output, run, operator.download, operator.synchronize
+                layout,
+                output,
+                run,
+                lambda y: operator.download(y).astype(dtype, copy=False),
+                operator.synchronize,
+                HALF_TOLERANCE if rounded else None,
             )
 
         return [variant("reused", reused), variant("fresh", lambda: operator(x))]
 
     return Started(__version__, prepare)
+
+
+def _layer(bundle: Bundle, workload: Workload) -> Layer:
+    """Return the layer of a workload, else the first one of the same computation in another type."""
+    plain = replace(workload, precision=None)
+    for layer in bundle.layers if workload not in bundle else ():
+        if replace(layer.workload, precision=None).recast(dtype=plain.dtype) == plain:
+            return layer
+    return bundle.layer(workload)

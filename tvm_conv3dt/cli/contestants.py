@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from tvm_conv3dt import paths
 from tvm_conv3dt.errors import UnsupportedError, describe
 from tvm_conv3dt.measure import peers
-from tvm_conv3dt.measure.ceiling import FMA, MATRIX, Ceilings
+from tvm_conv3dt.measure.ceiling import BFLOAT16, FMA, MATRIX, Ceilings
 from tvm_conv3dt.measure.contest import BLAS_VARIABLES
 from tvm_conv3dt.measure.gpu import Gpu
 from tvm_conv3dt.measure.peers import GPU_PEERS, LESS_EXACT, Peer
@@ -60,13 +60,16 @@ def beside(
     UnsupportedError
         If a framework is not timed on GPUs, and the bundle is for these.
     """
+    workloads = list(workloads)
     if kind == "cuda":
         return _on_a_gpu(against, {workload.dtype for workload in workloads})
     chosen = {name: peers.PEERS[name] for name in against}
     if _STOCK in chosen:
         arguments = (str(paths.user_cache() / "stock-tvm"), str(stock_trials))
         chosen[_STOCK] = replace(chosen[_STOCK], arguments=arguments)
-    return Contestants(chosen, MACHINE)
+    products = {workload.product_dtype for workload in workloads}
+    wanted = (BFLOAT16,) if "bfloat16" in products else ()
+    return Contestants(chosen, replace(MACHINE, arguments=(*MACHINE.arguments, *wanted)))
 
 
 def _on_a_gpu(against: Sequence[str], dtypes: set[str]) -> Contestants:

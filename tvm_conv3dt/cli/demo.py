@@ -85,8 +85,13 @@ def command(folder: Path, time_limit: float, workload_name: str, as_json: bool) 
 
     output.remark("4/4 in a process without the compiler: loading, verifying exactly, timing")
     rows, ceilings = without_compiler.measure(bundles, SECONDS)
-    # Its kernel needs the compiler, which that process has not.
-    ceilings = replace(ceilings, fma_gflops=machine_peer.peak_gflops(device.cores))
+    # Their kernels need the compiler, which that process has not.
+    halves = any(each.workload.product_dtype == "bfloat16" for each in named)
+    ceilings = replace(
+        ceilings,
+        fma_gflops=machine_peer.peak_gflops(device.cores),
+        bfloat16_gflops=machine_peer.matrix_peak_gflops(device.cores) if halves else None,
+    )
 
     figures = report.to_dict(rows, ceilings)
     write_json(folder / "demo.json", {"schema": 1, **figures})

@@ -1,24 +1,29 @@
-"""The machine's ceilings in the form of a peer, with the one that only the compiler can make: the peak of multiply-adds."""
+"""The machine's ceilings in the form of a peer, with those that only the compiler can make: peaks of arithmetic."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 
 from tvm_conv3dt.errors import Conv3dtError
-from tvm_conv3dt.measure.ceiling import FMA, Load
+from tvm_conv3dt.measure.ceiling import BFLOAT16, FMA, Load
 from tvm_conv3dt.measure.peers import machine
 from tvm_conv3dt.measure.peers.problem import Started
 from tvm_conv3dt.measure.timing import Timing, turn
 
-__all__ = ["peak", "peak_gflops", "start"]
+__all__ = ["matrix_peak", "matrix_peak_gflops", "peak", "peak_gflops", "start"]
 
 # Seconds to measure the peak by itself.
 _SECONDS = 0.5
 
 
-def start(threads: int) -> Started:
-    """Compile the peak's kernel, where the compiler is, and allocate what all others need."""
-    return machine.started(threads, peak(threads))
+def start(threads: int, *wanted: str) -> Started:
+    """Compile the peak's kernel, where the compiler is, and allocate what all others need.
+
+    With `BFLOAT16` wanted the peak of the matrix unit is timed too, where there is one.
+    """
+    matrix = matrix_peak(threads) if BFLOAT16 in wanted else {}
+    return machine.started(threads, {**peak(threads), **matrix})
 
 
 def peak(threads: int) -> dict[str, Load]:
@@ -35,10 +40,33 @@ def peak(threads: int) -> dict[str, Load]:
         return {}
 
 
+def matrix_peak(threads: int) -> dict[str, Load]:
+    """Return the peak of the CPU's matrix unit, to time in this thread; nothing where there is none, or no compiler."""
+    if find_spec("tvm") is None:
+        return {}
+    from tvm_conv3dt.compiler import matrix_peak as kernel
+    from tvm_conv3dt.compiler.target import resolve
+
+    try:
+        return {BFLOAT16: kernel.load(resolve("host"), threads)}
+    except Conv3dtError:
+        # bfloat16 has float32's limit then, and the report says so.
+        return {}
+
+
 def peak_gflops(threads: int) -> float | None:
     """Measure the peak of multiply-adds in this thread, in 1e9 operations per second; None where it cannot be made."""
-    found = peak(threads)
-    if not found:
-        return None
-    run, operations = found[FMA]
-    return operations / Timing.of(turn(run, _SECONDS)).median / 1e9
+    return _gflops(peak(threads))
+
+
+def matrix_peak_gflops(threads: int) -> float | None:
+    """Measure the peak of the CPU's matrix unit in this thread, in 1e9 operations per second; None where there is none."""
+    return _gflops(matrix_peak(threads))
+
+
+def _gflops(found: Mapping[str, Load]) -> float | None:
+    rates = [
+        operations / Timing.of(turn(run, _SECONDS)).median / 1e9
+        for run, operations in found.values()
+    ]
+    return rates[0] if rates else None

@@ -22,7 +22,7 @@ from tvm import ir, s_tir, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as builder
 
-from tvm_conv3dt.compiler.elements import widen
+from tvm_conv3dt.compiler.elements import STORED_BFLOAT16, widen
 from tvm_conv3dt.compiler.tile_layout import DEPTH, SQUARE
 
 __all__ = ["SCRATCH", "TileIntrinsics", "configure_tiles", "tile_intrinsics"]
@@ -79,14 +79,14 @@ def _clear(rows: int, columns: int) -> Any:
 
 def _multiply(rows: int, columns: int) -> Any:
     with _described() as found:
-        left = _argument("a", (rows * SQUARE, DEPTH), "uint16", "global")
-        right = _argument("b", (columns, _PAIRS, SQUARE, 2), "uint16", "global")
+        left = _argument("a", (rows * SQUARE, DEPTH), STORED_BFLOAT16, "global")
+        right = _argument("b", (columns, _PAIRS, SQUARE, 2), STORED_BFLOAT16, "global")
         sums = _sums("c", rows, columns)
         read = [_whole(sums), _whole(left), _whole(right)]
         sizes = (*_sizes(rows, columns), _PAIRS, 2)
         with _loops(_whole(sums), read, sizes, "SSSSRR") as (mi, nb, i, v, k, e):
             factors = left[mi * SQUARE + i, k * 2 + e], right[nb, k, v, e]
-            a, b = (widen(each, "uint16") for each in factors)
+            a, b = (widen(each, STORED_BFLOAT16) for each in factors)
             place = [mi, nb, i, v]
             builder.buffer_store(sums, sums[tuple(place)] + a * b, place)
     return found.get()
@@ -147,8 +147,8 @@ def _multiply_tiles(rows: int, columns: int) -> Any:
     with IRBuilder() as found:
         with builder.prim_func(s_tir=True):
             strides = [tirx.Var("stride", "int32"), 1]
-            left = _argument("a", (rows * SQUARE, DEPTH), "uint16", "global", strides)
-            right = _argument("b", (columns, _PAIRS, SQUARE, 2), "uint16", "global")
+            left = _argument("a", (rows * SQUARE, DEPTH), STORED_BFLOAT16, "global", strides)
+            right = _argument("b", (columns, _PAIRS, SQUARE, 2), STORED_BFLOAT16, "global")
             sums = _sums("c", rows, columns)
             with builder.sblock("root"):
                 builder.reads([_whole(sums), _whole(left), _whole(right)])

@@ -17,15 +17,25 @@ from tvm import tirx
 
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["array_shape", "index_of", "narrow", "stored_dtype", "turns", "widen"]
+__all__ = [
+    "STORED_BFLOAT16",
+    "array_shape",
+    "index_of",
+    "narrow",
+    "stored_dtype",
+    "turns",
+    "widen",
+]
 
-_STORED_BFLOAT16 = "uint16"
+STORED_BFLOAT16 = "uint16"
+"""What compiled code takes a bfloat16 as: its bits."""
+
 _UPPER_HALF = 16
 
 
 def stored_dtype(workload: Workload) -> str:
     """Return the dtype that arguments of a kernel are declared with."""
-    return _STORED_BFLOAT16 if workload.dtype == "bfloat16" else workload.dtype
+    return STORED_BFLOAT16 if workload.dtype == "bfloat16" else workload.dtype
 
 
 def array_shape(sizes: tuple[int, ...]) -> list[Any]:
@@ -46,7 +56,7 @@ def turns(workload: Workload, channels: int) -> bool:
 
 def widen(value: Any, stored: str, lanes: int = 1) -> Any:
     """Return an element of a stored dtype, or a vector of them, as what kernels compute with."""
-    if stored == _STORED_BFLOAT16:
+    if stored == STORED_BFLOAT16:
         bits = tirx.Cast(_vector("int32", lanes), value)
         shifted = bits << _constant(_UPPER_HALF, lanes)
         return tirx.reinterpret(_vector("float32", lanes), shifted)
@@ -60,10 +70,10 @@ def narrow(value: Any, stored: str, lanes: int = 1, cast: bool = False) -> Any:
 
     `cast` leaves bfloat16 to `tvm_conv3dt.compiler.rounding`, which knows of instructions.
     """
-    if stored == _STORED_BFLOAT16 and cast:
+    if stored == STORED_BFLOAT16 and cast:
         rounded = tirx.Cast(_vector("bfloat16", lanes), value)
-        return tirx.reinterpret(_vector(_STORED_BFLOAT16, lanes), rounded)
-    if stored == _STORED_BFLOAT16:
+        return tirx.reinterpret(_vector(STORED_BFLOAT16, lanes), rounded)
+    if stored == STORED_BFLOAT16:
         return _to_bfloat16(value, lanes)
     if stored == "float16":
         return tirx.Cast(_vector("float16", lanes), value)
@@ -82,7 +92,7 @@ def _to_bfloat16(value: Any, lanes: int) -> Any:
     # would make a jump.
     is_nan = (number(0x7F800000) - (bits & number(0x7FFFFFFF))) >> number(31)
     quiet = upper | number(0x40)
-    return tirx.Cast(_vector(_STORED_BFLOAT16, lanes), rounded ^ ((rounded ^ quiet) & is_nan))
+    return tirx.Cast(_vector(STORED_BFLOAT16, lanes), rounded ^ ((rounded ^ quiet) & is_nan))
 
 
 def _vector(dtype: str, lanes: int) -> str:

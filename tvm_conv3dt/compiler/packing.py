@@ -17,7 +17,7 @@ from tvm_conv3dt.compiler.arguments import element_aligned
 from tvm_conv3dt.compiler.blocks import block_start
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.dot_layout import DotLayout
-from tvm_conv3dt.compiler.elements import array_shape, stored_dtype, widen
+from tvm_conv3dt.compiler.elements import STORED_BFLOAT16, array_shape, narrow, stored_dtype, widen
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.taps import folded_tap
@@ -82,7 +82,8 @@ def _of_output_channels(layout: Layout, filters: Any, index: Any) -> Any:
         present += has
     element = filters[(*taps, out_channel, ci)]
     if filters.dtype != layout.packed_dtype:
-        element = widen(element, filters.dtype)
+        rounded = layout.packed_dtype == STORED_BFLOAT16
+        element = narrow(element, STORED_BFLOAT16) if rounded else widen(element, filters.dtype)
     if not present:
         return element
     return tirx.if_then_else(tirx.all(*present), element, tirx.const(0, layout.packed_dtype))

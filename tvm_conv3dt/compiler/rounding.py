@@ -11,7 +11,7 @@ import tvm
 import tvm_ffi
 from tvm import ir, tirx
 
-from tvm_conv3dt.compiler.elements import narrow
+from tvm_conv3dt.compiler.elements import STORED_BFLOAT16, narrow
 
 __all__ = ["round_to_bfloat16"]
 
@@ -30,10 +30,10 @@ def round_to_bfloat16(function: tirx.PrimFunc) -> tirx.PrimFunc:
         value = call.args[0].value
         lanes = int(tvm.DataType(value.ty.dtype).lanes)
         if not has or lanes not in _INSTRUCTIONS:
-            return narrow(value, "uint16", lanes)
+            return narrow(value, STORED_BFLOAT16, lanes)
         # TVM's code generator has no type for bfloat16; the value, which has LLVM's, is only reinterpreted.
         rounded = tirx.call_llvm_pure_intrin(f"float16x{lanes}", _INSTRUCTIONS[lanes], value)
-        return tirx.reinterpret(f"uint16x{lanes}", rounded)
+        return tirx.reinterpret(f"{STORED_BFLOAT16}x{lanes}", rounded)
 
     def visit(call: ir.Call) -> Any:
         is_reinterpret = str(getattr(call.op, "name", "")).endswith("reinterpret")

@@ -23,7 +23,7 @@ from typing import Any
 from tvm import te, tirx
 
 from tvm_conv3dt.compiler.blocks import block_start
-from tvm_conv3dt.compiler.elements import widen
+from tvm_conv3dt.compiler.elements import narrow, widen
 from tvm_conv3dt.compiler.operands import Operands
 from tvm_conv3dt.compiler.place import Place
 from tvm_conv3dt.compiler.taps import tap_of
@@ -104,6 +104,8 @@ def _padded(layout: TileLayout, operands: Operands) -> Any:
         exists += [column < before + width.input] * (after > 0)
         exists += [c < workload.in_channels] * (layout.packed_channels > workload.in_channels)
         value = operands.stored(n, d - planes_before, row - rows_before, column - before, c)
+        if workload.dtype != "bfloat16":
+            value = narrow(value, layout.packed_dtype, cast=True)
         return tirx.if_then_else(tirx.all(*exists), value, zero) if exists else value
 
     shape = (workload.batch, layout.row_sizes[0], layout.plane, layout.packed_channels)

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
+from tvm_conv3dt.compiler.elements import STORED_BFLOAT16
 from tvm_conv3dt.compiler.layout import PHASES, Layout
 from tvm_conv3dt.spec import Workload
 
@@ -61,7 +62,7 @@ class TileLayout(Layout):
         rows_as_they_are = workload.data_format == "NDHWC" or (
             workload.in_channels == 1 == workload.out_channels
         )
-        return workload.dtype == "bfloat16" and rows_as_they_are and workload.reached
+        return workload.product_dtype == "bfloat16" and rows_as_they_are and workload.reached
 
     @cached_property
     def name(self) -> str:
@@ -132,7 +133,7 @@ class TileLayout(Layout):
     @property
     def packed_dtype(self) -> str:
         """The dtype of packed filters: bfloat16, as compiled code takes it."""
-        return "uint16"
+        return STORED_BFLOAT16
 
     @property
     def rounds_at_the_end(self) -> bool:

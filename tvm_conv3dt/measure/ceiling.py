@@ -19,6 +19,7 @@ from tvm_conv3dt.measure.timing import Timing, rest, turn
 from tvm_conv3dt.spec import Workload
 
 __all__ = [
+    "BFLOAT16",
     "FMA",
     "MATRIX",
     "MOVE",
@@ -38,6 +39,9 @@ FMA = "fma"
 
 MATRIX = "matrix"
 """The name, among loads, of the same on a GPU's tensor cores."""
+
+BFLOAT16 = "bfloat16"
+"""The name, among loads, of bfloat16 products on a CPU's matrix unit."""
 
 MOVE = "move "
 """Begins the names of loads that are `move`; then comes the workload's id."""
@@ -80,6 +84,9 @@ class Ceilings:
         By workload id: of `move`, in 1e9 bytes per second, reading and writing both counted.
     matrix_gflops : float or None
         Of float16 products on a GPU's tensor cores, in 1e9 operations per second.
+    bfloat16_gflops : float or None
+        Of bfloat16 products on a CPU's matrix unit, in 1e9 operations per second; None where it has none, or the compiler
+        was not there.
     gpu : str or None
         The GPU's name, where all of these are a GPU's.
     nominal : bool
@@ -93,6 +100,7 @@ class Ceilings:
     fma_gflops: float | None = None
     move_gbs: Mapping[str, float] = field(default_factory=dict)
     matrix_gflops: float | None = None
+    bfloat16_gflops: float | None = None
     gpu: str | None = None
     nominal: bool = False
 
@@ -111,6 +119,7 @@ class Ceilings:
             fma_gflops=rates.get(FMA),
             move_gbs=moves,
             matrix_gflops=rates.get(MATRIX),
+            bfloat16_gflops=rates.get(BFLOAT16),
         )
 
     @property
@@ -119,6 +128,7 @@ class Ceilings:
         limits = {
             "multiply-adds": self.fma_gflops,
             "tensor cores": self.matrix_gflops,
+            "bfloat16 matrix unit": self.bfloat16_gflops,
             "matrix product": self.gflops,
         }
         return {name: limit for name, limit in limits.items() if limit is not None}
@@ -132,10 +142,16 @@ class Ceilings:
         return max(self.compute_limits.values())
 
     def peak_of(self, workload: Workload) -> float:
-        """Return the limit of a workload's arithmetic: that of tensor cores is for float16 only."""
-        if workload.dtype == "float16" or self.matrix_gflops is None:
-            return self.peak_gflops
-        return replace(self, matrix_gflops=None).peak_gflops
+        """Return the limit of a workload's arithmetic.
+
+        That of tensor cores is for products of float16 only, and that of a CPU's matrix unit for those of bfloat16. Where
+        there is none for a half type its limit is float32's, in which it is added.
+        """
+        return self._limit_of(workload)[1]
+
+    def peak_name(self, workload: Workload) -> str:
+        """Return which of `compute_limits` is the limit of a workload's arithmetic."""
+        return self._limit_of(workload)[0]
 
     def seconds(self, workload: Workload) -> float:
         """Return the shortest time that the limits allow: the roofline.
@@ -165,6 +181,15 @@ class Ceilings:
         """Return what limits the workload: ``"compute"`` or ``"memory"``, caches included."""
         compute = self.compute_seconds(workload) >= self.memory_seconds(workload)
         return "compute" if compute else "memory"
+
+    def _limit_of(self, workload: Workload) -> tuple[str, float]:
+        dtype = workload.product_dtype
+        usable = replace(
+            self,
+            matrix_gflops=self.matrix_gflops if dtype == "float16" else None,
+            bfloat16_gflops=self.bfloat16_gflops if dtype == "bfloat16" else None,
+        )
+        return max(usable.compute_limits.items(), key=lambda item: item[1])
 
 
 def measure(

@@ -12,10 +12,13 @@ from tvm_conv3dt.measure.peers.messages import Failure
 from tvm_conv3dt.measure.timing import Timing
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["OURS", "Comparison", "Entry", "Summary", "summary", "workspace_bound"]
+__all__ = ["BESIDE", "OURS", "Comparison", "Entry", "Summary", "summary", "workspace_bound"]
 
 OURS = "tvm_conv3dt"
 """The bundle's name among the implementations."""
+
+BESIDE = "beside"
+"""That of another bundle of ours, of the same layers in another type: no peer."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Comparison:
         Of ours it is always the one whose output is reused.
         """
         found = self._of(implementation)
-        if implementation == OURS:
+        if implementation in (OURS, BESIDE):
             found = [entry for entry in found if entry.output == "reused"]
         return min(found, key=_median, default=None)
 
@@ -84,7 +87,7 @@ class Comparison:
 
         Peers that compute with less than the workload's dtype take part with `less_exact` only.
         """
-        left_out = {OURS} if less_exact else {OURS, *LESS_EXACT}
+        left_out = {OURS, BESIDE} if less_exact else {OURS, BESIDE, *LESS_EXACT}
         peers = [entry for entry in self.entries if entry.implementation not in left_out]
         return min(peers, key=_median, default=None)
 
@@ -92,6 +95,11 @@ class Comparison:
         """Return the best peer's time by ours with that output; None where either is missing."""
         ours, peer = self.ours(output), self.best_peer(less_exact)
         return None if ours is None or peer is None else peer.timing.median / ours.median
+
+    def beside_speedup(self) -> float | None:
+        """Return the other bundle's time by ours, outputs reused; None where either is missing."""
+        ours, beside = self.ours(), self.best(BESIDE)
+        return None if ours is None or beside is None else beside.timing.median / ours.median
 
     def share(self, ceilings: Ceilings, output: str = "reused") -> float | None:
         """Return our speed as a share of the roofline's; None where we have no times."""
@@ -118,6 +126,10 @@ class Summary:
         Layers whose workspace is above its bound.
     less_exact_speedup : float or None
         As `speedup`, with peers that compute with less than the workload's dtype; None where there is none of them.
+    beside_speedup : float or None
+        Geometric mean of `Comparison.beside_speedup`.
+    least_beside_speedup : tuple of (str, float) or None
+        The layer where it is least.
     """
 
     speedup: float | None
@@ -127,16 +139,17 @@ class Summary:
     fresh_share: float | None
     over_workspace: tuple[str, ...]
     less_exact_speedup: float | None = None
+    beside_speedup: float | None = None
+    least_beside_speedup: tuple[str, float] | None = None
 
 
 def summary(comparisons: Sequence[Comparison], ceilings: Ceilings) -> Summary:
     """Summarise layers; those that lack a figure do not count in it."""
     timed = {entry.implementation for each in comparisons for entry in each.entries}
-    speedups = [(each.name, value) for each in comparisons if (value := each.speedup()) is not None]
     return Summary(
         speedup=_geometric_mean(each.speedup() for each in comparisons),
         fresh_speedup=_geometric_mean(each.speedup("fresh") for each in comparisons),
-        least_speedup=min(speedups, key=lambda pair: pair[1], default=None),
+        least_speedup=_least((each.name, each.speedup()) for each in comparisons),
         share=_geometric_mean(each.share(ceilings) for each in comparisons),
         fresh_share=_geometric_mean(each.share(ceilings, "fresh") for each in comparisons),
         over_workspace=tuple(
@@ -147,6 +160,8 @@ def summary(comparisons: Sequence[Comparison], ceilings: Ceilings) -> Summary:
         less_exact_speedup=_geometric_mean(each.speedup(less_exact=True) for each in comparisons)
         if timed & LESS_EXACT
         else None,
+        beside_speedup=_geometric_mean(each.beside_speedup() for each in comparisons),
+        least_beside_speedup=_least((each.name, each.beside_speedup()) for each in comparisons),
     )
 
 
@@ -158,6 +173,11 @@ def workspace_bound(workload: Workload) -> int:
 def _geometric_mean(values: Iterable[float | None]) -> float | None:
     logarithms = [math.log(value) for value in values if value is not None]
     return math.exp(math.fsum(logarithms) / len(logarithms)) if logarithms else None
+
+
+def _least(values: Iterable[tuple[str, float | None]]) -> tuple[str, float] | None:
+    found = [(name, value) for name, value in values if value is not None]
+    return min(found, key=lambda pair: pair[1], default=None)
 
 
 def _median(entry: Entry) -> float:

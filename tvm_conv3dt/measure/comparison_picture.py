@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -22,6 +23,7 @@ __all__ = ["available", "draw_layers", "draw_roofline"]
 _COLOURS = ("#0072b2", "#e69f00", "#e3a0c4", "#3cb98f", "#bdbdbd", "#f0e442", "#e8844a")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _INK = "#333333"
+_CLOSE = 1.5  # lines of which one is at most so many times the other
 
 
 def available() -> bool:
@@ -71,6 +73,8 @@ def draw_layers(
             elif name in each.failures:
                 note = f" failed: {each.failures[name].kind}"
                 axes.text(0, place, note, va="center", fontsize=6, color=_INK)
+        # Of no bars at all the legend would not know the colour.
+        places, widths = places or [0.0], widths or [0.0]
         axes.barh(places, widths, height * 0.92, color=_colour(index), label=name)
     axes.axvline(100, color=_INK, linewidth=1.2)
     axes.set_yticks(range(len(comparisons)), [each.name for each in comparisons])
@@ -153,11 +157,7 @@ def draw_roofline(
     roof = [low * ceilings.copy_gbs, ceilings.peak_gflops, ceilings.peak_gflops]
     label = f"large copy: {ceilings.copy_gbs:.0f} GB/s"
     axes.plot([low, ridge, high], roof, color=_INK, linewidth=1.4, label=label)
-    for name, limit in ceilings.compute_limits.items():
-        if limit < ceilings.peak_gflops:
-            axes.axhline(limit, color=_INK, linewidth=1, linestyle=":", zorder=1)
-        note, place = f"{name} {limit:.0f} GFLOP/s", (high, limit)
-        axes.annotate(note, place, (-4, 4), textcoords="offset points", ha="right", color=_INK)
+    _annotate(axes, ceilings, high)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(low, high)
@@ -168,6 +168,25 @@ def draw_roofline(
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower right", fontsize=8)
     _save(canvas, path)
+
+
+def _annotate(axes: Axes, ceilings: Ceilings, right: float) -> None:
+    """Write the names of the limits of arithmetic at their lines, those of two that are close on either side."""
+    above = math.inf
+    for name, limit in sorted(ceilings.compute_limits.items(), key=lambda item: -item[1]):
+        if limit < ceilings.peak_gflops:
+            axes.axhline(limit, color=_INK, linewidth=1, linestyle=":", zorder=1)
+        close = above < limit * _CLOSE
+        axes.annotate(
+            f"{name} {limit:.0f} GFLOP/s",
+            (right, limit),
+            (-4, -4 if close else 4),
+            textcoords="offset points",
+            ha="right",
+            va="top" if close else "bottom",
+            color=_INK,
+        )
+        above = limit
 
 
 def _canvas(width: float, height: float, title: str) -> tuple[Figure, Axes]:

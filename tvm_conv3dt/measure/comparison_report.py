@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tvm_conv3dt.measure.ceiling import Ceilings
-from tvm_conv3dt.measure.comparison import OURS, Comparison, summary, workspace_bound
+from tvm_conv3dt.measure.comparison import BESIDE, OURS, Comparison, summary, workspace_bound
 from tvm_conv3dt.measure.report import arithmetic, figure, gflops
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ __all__ = ["markdown", "remarks", "table", "to_dict"]
 
 # How a peer's cell names a layout that is not the only one of its peer.
 _SHORT = {"channels_last_3d": "cl", "contiguous": "cf", "NDHWC": "cl", "NCDHW": "cf"}
+_SHORT_TYPES = {"float32": "f32"}
 
 
 def table(comparisons: Sequence[Comparison], ceilings: Ceilings, order: Sequence[str]) -> Table:
@@ -29,7 +30,7 @@ def table(comparisons: Sequence[Comparison], ceilings: Ceilings, order: Sequence
     ceilings : Ceilings
         What the shares refer to.
     order : sequence of str
-        The peers, as columns.
+        The peers, as columns; and `BESIDE`, where another bundle was timed too.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -65,6 +66,12 @@ def remarks(
             f"speed-up over the best peer, geometric mean: {found.speedup:.2f} with out=, "
             f"{found.fresh_speedup:.2f} with fresh outputs; least {least:.2f} ({name}, out=)"
         )
+    if found.beside_speedup is not None and found.least_beside_speedup:
+        name, least = found.least_beside_speedup
+        lines.append(
+            f"speed-up over the bundle beside, geometric mean: {found.beside_speedup:.2f} with out=; "
+            f"least {least:.2f} ({name})"
+        )
     if found.less_exact_speedup is not None:
         lines.append(
             f"the same with peers that round float32 to TF32, which no speed-up above counts: "
@@ -98,11 +105,12 @@ def remarks(
             "the compute limit is the matrix product, which kernels can pass: the kernel that measures the peak "
             "of multiply-adds needs the compiler (tvm-conv3dt[compiler]), which is missing here or refused it"
         )
+    lines += _peaks(comparisons, ceilings)
     lines.append(
         "times are medians in ms; ± is half the distance of the quartiles; ours are checked against the "
         "reference, the peers' results against ours"
     )
-    if order:
+    if set(order) - {BESIDE}:
         lines.append(_outputs(comparisons, order))
     for each in comparisons:
         lines += [
@@ -125,6 +133,28 @@ def to_dict(
     }
 
 
+def _peaks(comparisons: Sequence[Comparison], ceilings: Ceilings) -> list[str]:
+    """Say which limit of arithmetic the half types have on a CPU."""
+    if ceilings.gpu is not None:
+        return []
+    lines = []
+    products = {each.workload.product_dtype for each in comparisons}
+    if "bfloat16" in products:
+        lines.append(
+            "the compute limit of bfloat16 is that of the matrix unit: what all threads reach with nothing but products of "
+            "its tiles"
+            if ceilings.bfloat16_gflops is not None
+            else "the compute limit of bfloat16 is that of float32: there is no matrix unit, or no compiler for the kernel "
+            "that measures it; instructions for dot products of bfloat16, which some CPUs have, can pass it"
+        )
+    if "float16" in products:
+        lines.append(
+            "the compute limit of float16 is that of float32, in which it is added: a framework that adds in float16 can "
+            "pass it"
+        )
+    return lines
+
+
 def _moves(ceilings: Ceilings) -> str:
     """Say at what speed the layers' own bytes were moved."""
     rates = ceilings.move_gbs.values()
@@ -141,6 +171,8 @@ def _row(each: Comparison, ceilings: Ceilings) -> dict[str, Any]:
         "flops": workload.flops,
         "bytes": workload.bytes,
         "limit": ceilings.limit(workload),
+        "peak": ceilings.peak_name(workload),
+        "peak_gflops": ceilings.peak_of(workload),
         "ceiling_ms": seconds * 1e3,
         "compute_ms": ceilings.compute_seconds(workload) * 1e3,
         "memory_ms": ceilings.memory_seconds(workload) * 1e3,
@@ -148,6 +180,7 @@ def _row(each: Comparison, ceilings: Ceilings) -> dict[str, Any]:
         "workspace_bound": workspace_bound(workload),
         "speedup": each.speedup(),
         "fresh_speedup": each.speedup("fresh"),
+        "beside_speedup": each.beside_speedup(),
         "timings": [
             {
                 "implementation": entry.implementation,
@@ -168,7 +201,11 @@ def _row(each: Comparison, ceilings: Ceilings) -> dict[str, Any]:
 
 
 def _headings(order: Sequence[str]) -> list[str]:
-    compared = [*order, "× best"] if order else []
+    compared = [name for name in order if name != BESIDE]
+    if compared:
+        compared.append("× best")
+    if BESIDE in order:
+        compared += [BESIDE, f"× {BESIDE}"]
     return [
         "layer",
         "limit",
@@ -187,9 +224,12 @@ def _cells(each: Comparison, ceilings: Ceilings, order: Sequence[str]) -> list[s
     workload, ours, fresh = each.workload, each.ours(), each.ours("fresh")
     share, speedup = each.share(ceilings), each.speedup()
     failed = f"failed: {each.failures[OURS].kind}" if OURS in each.failures else ""
-    compared = [_peer(each, name) for name in order]
-    if order:
+    compared = [_peer(each, name) for name in order if name != BESIDE]
+    if compared:
         compared.append("" if speedup is None else f"{speedup:.2f}")
+    if BESIDE in order:
+        beside = each.beside_speedup()
+        compared += [_peer(each, BESIDE), "" if beside is None else f"{beside:.2f}"]
     return [
         each.name,
         ceilings.limit(workload),
@@ -210,16 +250,27 @@ def _peer(each: Comparison, name: str) -> str:
     best = each.best(name)
     if best is None:
         return ""
-    several = sum(entry.implementation == name for entry in each.entries) > 1
-    layout = f" {_SHORT.get(best.layout, best.layout)}" if several else ""
+    several = len({entry.layout for entry in each.entries if entry.implementation == name}) > 1
+    layout = f" {_short(best.layout)}" if several else ""
     return f"{figure(best.timing.median * 1e3)}{layout}"
+
+
+def _short(layout: str) -> str:
+    name, _, rest = layout.partition(" ")
+    return " ".join([_SHORT.get(name, name), *([_SHORT_TYPES.get(rest, rest)] if rest else [])])
 
 
 def _outputs(comparisons: Sequence[Comparison], order: Sequence[str]) -> str:
     """Say what the peers do with their outputs' memory, and what the layouts' short names mean."""
-    found = {entry.implementation: entry.output for each in comparisons for entry in each.entries}
+    order = [name for name in order if name != BESIDE]
+    entries = [entry for each in comparisons for entry in each.entries]
+    found = {entry.implementation: entry.output for entry in entries}
     outputs = ", ".join(f"{name} {found[name]}" for name in order if name in found)
+    wide = any(
+        entry.layout.endswith(" float32") for entry in entries if entry.implementation in order
+    )
+    note = "; f32: it took and gave float32 arrays, with a hint to compute in the layer's type"
     return (
         f"peers' outputs: {outputs or 'none'}; cl and cf: its faster layout was channels last "
-        "(NDHWC, channels_last_3d) or channels first (NCDHW, contiguous)"
+        "(NDHWC, channels_last_3d) or channels first (NCDHW, contiguous)" + (note if wide else "")
     )

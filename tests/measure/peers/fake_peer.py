@@ -52,7 +52,8 @@ def prepare(problem, behaviour, *arguments):
             problem.report(f"step {place}")
     y = right(problem)
     other = {
-        "wrong": lambda: y * 1.01,
+        "wrong": lambda: (y * 1.01).astype(y.dtype),
+        "very wrong": lambda: (y * 1.05).astype(y.dtype),
         "wrong layout": lambda: y * 1.01,
         "NaN": lambda: np.full_like(y, np.nan),
         "shifted": lambda: np.roll(y, 1, axis=3),

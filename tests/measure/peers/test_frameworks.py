@@ -50,7 +50,7 @@ def framework(request, tmp_path_factory):
 def prepare(framework, workload, folder):
     problem = Problem.of(workload)
     expected = reference(workload, problem.x, problem.filters, problem.bias)
-    np.save(folder / "expected.npy", expected.astype(np.float32))
+    np.save(folder / "expected.npy", expected.astype(workload.numpy_dtype))
     return framework.prepare(Prepare(workload, str(folder / "expected.npy"), writes=False))
 
 
@@ -65,6 +65,32 @@ def test_framework_is_right_in_all_its_layouts(framework, workload, tmp_path):
         return
     assert isinstance(answer, Prepared), answer
     assert not answer.faults
+    for place in answer.variants:
+        assert isinstance(framework.turn(Turn(place, 0.001)), Samples)
+
+
+LAYOUTS = {
+    "tensorflow": ["NDHWC"],
+    "pytorch": ["contiguous", "channels_last_3d"],
+    "onnxruntime": ["NCDHW"],
+    "openvino": ["NCDHW", "NDHWC", "NCDHW float32", "NDHWC float32"],
+}
+
+
+@pytest.mark.peers
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["more cut after", "steep elu", "channels first", "stride 1"])
+def test_half_types_are_right_in_all_layouts_or_refused(framework, name, dtype, tmp_path):
+    pytest.importorskip("ml_dtypes")
+    answer = prepare(framework, WORKLOADS[name].recast(dtype=dtype), tmp_path)
+    if (framework.name, dtype) == ("onnxruntime", "bfloat16"):
+        assert isinstance(answer, Failure)
+        assert "dtype bfloat16: ONNX Runtime's CPU provider has no ConvTranspose" in answer.message
+        return
+    assert isinstance(answer, Prepared), answer
+    assert not answer.faults
+    assert [layout for layout, _ in answer.variants.values()] == LAYOUTS[framework.name]
     for place in answer.variants:
         assert isinstance(framework.turn(Turn(place, 0.001)), Samples)
 

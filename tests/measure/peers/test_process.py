@@ -73,6 +73,25 @@ def test_wrong_result_is_never_timed(start, request_of, behaviour):
     assert answer.kind == "wrong"
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("behaviour", ["very wrong", "NaN", "shifted", "shape"])
+def test_wrong_result_of_a_half_type_is_never_timed(start, tmp_path, behaviour, dtype):
+    pytest.importorskip("ml_dtypes")
+    workload, written = WORKLOAD.recast(dtype=dtype), str(tmp_path / "written.npy")
+    assert isinstance(start("right").prepare(Prepare(workload, written, True)), Prepared)
+    answer = start(behaviour).prepare(Prepare(workload, written, False))
+    assert isinstance(answer, Failure)
+    assert answer.kind == "wrong"
+
+
+@pytest.mark.parametrize("changes", [{"dtype": "bfloat16"}, {"precision": "bfloat16"}], ids=str)
+def test_peer_may_round_where_ours_does_not(start, tmp_path, changes):
+    pytest.importorskip("ml_dtypes")
+    workload, written = WORKLOAD.recast(**changes), str(tmp_path / "written.npy")
+    start("right").prepare(Prepare(workload, written, True))
+    assert isinstance(start("wrong").prepare(Prepare(workload, written, False)), Prepared)
+
+
 def test_wrong_layout_leaves_the_other(start, request_of):
     answer = start("wrong layout").prepare(request_of())
     assert answer.variants == {0: ("plain", "reused")}

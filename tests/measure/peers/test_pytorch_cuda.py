@@ -54,7 +54,7 @@ def answer(workload, mode, folder, factor=1.0):
     return variants, worker._checked(variants, request)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_both_formats_are_right_and_waited_for(dtype, gpu, tmp_path):
     workload = WORKLOAD.recast(dtype=dtype)
     variants, found = answer(workload, pytorch_cuda.EXACT, tmp_path)

@@ -90,6 +90,21 @@ def test_operator_is_right_before_it_is_scheduled(workload, monkeypatch):
     np.testing.assert_allclose(variant.array(variant.run()), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["more cut after", "leaky"])
+def test_half_types_are_added_in_float32(name, dtype, monkeypatch):
+    pytest.importorskip("ml_dtypes")
+    monkeypatch.setattr(Search, "best", dummy)
+    workload = WORKLOADS[name].recast(dtype=dtype)
+    problem = Problem.of(workload)
+    (variant,) = stock.start(1, "unused", "1").prepare(problem)
+    found = variant.array(variant.run())
+    assert found.dtype == workload.numpy_dtype
+    expected = reference(workload, problem.x, problem.filters, problem.bias)
+    # One rounding at the end, whose size is that of the result.
+    np.testing.assert_allclose(found.astype(float), expected, rtol=2**-8, atol=1e-4)
+
+
 def test_dilation_is_refused():
     workload = Workload.make([1, 4, 4, 4, 2], [2, 2, 2, 3, 2], [1, 8, 8, 8, 3], 2, dilations=2)
     with pytest.raises(UnsupportedError, match="conv3d_transpose has no dilation"):

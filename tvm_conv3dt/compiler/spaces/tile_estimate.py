@@ -36,17 +36,17 @@ def tile_estimate(layout: TileLayout, device: Device, point: Point) -> float:
     planes = workload.batch * depth.quotients
 
     # What lies how far: the filters that follow each other, and the rows that a task reads.
-    panel = columns * steps * _SQUARE_BYTES
+    panel: float = columns * steps * _SQUARE_BYTES
     filters = panel * layout.blocks * phases
-    task_rows = copied(layout, point.task_h)
+    task_rows = float(copied(layout, point.task_h))
     if point.order == "rows":
         far_filters, far_rows = filters, task_rows / point.task_h
     elif point.order == "panels":
-        far_filters, far_rows = panel, float(task_rows)
+        far_filters, far_rows = panel, task_rows
     else:
         far_filters = panel
         far_rows = layout.row_sizes[0] * layout.plane * layout.packed_channels * 2.0
-    loads = (rows + columns) * _LOAD_CYCLES
+    loads = float((rows + columns) * _LOAD_CYCLES)
     loads += columns * _SQUARE_BYTES * fetch(device, far_filters + far_rows / 4)
     loads += rows * _SQUARE_BYTES * fetch(device, far_rows + panel) / ceil(taps)
     step = max(rows * columns * _PRODUCT_CYCLES, loads) + _STEP_CYCLES

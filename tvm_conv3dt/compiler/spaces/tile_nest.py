@@ -120,7 +120,8 @@ def apply(
     else:
         sch.compute_at(padded, outer, preserve_unit_loops=True)
     channels = sch.get_loops(padded)[-1]
-    together = gcd(layout.workload.in_channels, DEPTH)
+    # One vector of what is in the input: of bfloat16 the channels of one product.
+    together = gcd(layout.workload.in_channels, DEPTH * 2 // layout.workload.itemsize)
     sch.vectorize(sch.split(channels, [None, together])[1])
 
     initial = sch.decompose_reduction(accumulator, jd)

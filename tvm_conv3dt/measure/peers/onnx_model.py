@@ -16,9 +16,9 @@ _OPERATORS = {
     "tanh": "Tanh",
 }
 
-# Old enough for any runtime that is still installed; nothing here is newer.
-_OPSET = 17
-_IR_VERSION = 8
+# Old enough for any runtime that is still installed; of what is here only bfloat16 is newer.
+_OPSET, _IR_VERSION = 17, 8
+_BFLOAT16_OPSET, _BFLOAT16_IR_VERSION = 22, 10
 
 
 def model(problem: Problem) -> bytes:
@@ -52,10 +52,11 @@ def model(problem: Problem) -> bytes:
         "y": (workload.batch, workload.out_channels, *workload.output_spatial),
     }
     x, y = (helper.make_tensor_value_info(name, element, shape) for name, shape in shapes.items())
+    newer = element == TensorProto.BFLOAT16
     result = helper.make_model(
         helper.make_graph(nodes, "layer", [x], [y], constants),
-        opset_imports=[helper.make_opsetid("", _OPSET)],
-        ir_version=_IR_VERSION,
+        opset_imports=[helper.make_opsetid("", _BFLOAT16_OPSET if newer else _OPSET)],
+        ir_version=_BFLOAT16_IR_VERSION if newer else _IR_VERSION,
     )
     checker.check_model(result)
     data: bytes = result.SerializeToString()

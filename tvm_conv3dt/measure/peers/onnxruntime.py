@@ -1,4 +1,4 @@
-"""ONNX Runtime, with its CPU provider."""
+"""ONNX Runtime, with its CPU provider, which computes float16 in float32 and puts conversions around."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import onnxruntime
 
+from tvm_conv3dt.errors import UnsupportedError, describe
 from tvm_conv3dt.measure.peers import onnx_model
 from tvm_conv3dt.measure.peers.problem import Problem, Started, Variant
 
@@ -16,6 +17,9 @@ def start(threads: int) -> Started:
     """Keep the threads for the sessions."""
 
     def prepare(problem: Problem) -> Sequence[Variant]:
+        if problem.workload.dtype == "bfloat16":
+            rule = "ONNX Runtime's CPU provider has no ConvTranspose of it"
+            raise UnsupportedError(describe("compute", "layer", "dtype bfloat16", rule))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -9,14 +9,34 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tvm_conv3dt.bfloat16 import numpy_dtype
 from tvm_conv3dt.memory import aligned_copy
 from tvm_conv3dt.reference import random_data
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["Array", "Prepare", "Problem", "Report", "Started", "Variant"]
+__all__ = [
+    "HALF_TOLERANCE",
+    "HALVES",
+    "Array",
+    "Prepare",
+    "Problem",
+    "Report",
+    "Started",
+    "Variant",
+]
 
 Array = npt.NDArray[Any]
 Report = Callable[[str], None]
+
+HALVES = ("float16", "bfloat16")
+"""The half types."""
+
+HALF_TOLERANCE = 2.0**-6
+"""Largest error of a result in arithmetic of a half type, as a share of the largest result.
+
+Ours is rounded once, at its end. Others may round between product, bias and activation, and every part of a sum. That
+is a few of bfloat16's roundings of 2**-9; a result that is shifted by one position is far above.
+"""
 
 
 @dataclass(frozen=True)
@@ -36,6 +56,13 @@ class Problem:
     def of(cls, workload: Workload, report: Report = lambda text: None) -> Problem:
         """Return the problem of a workload, on random data."""
         return cls(workload, *random_data(workload, seed=0), report)
+
+    def cast(self, dtype: str) -> Problem:
+        """Return the same values as another dtype."""
+        kind = numpy_dtype(dtype)
+        x, filters = (each.astype(kind, copy=False) for each in (self.x, self.filters))
+        bias = None if self.bias is None else self.bias.astype(kind, copy=False)
+        return Problem(self.workload.recast(dtype=dtype), x, filters, bias, self.report)
 
     @property
     def channels_first(self) -> Array:

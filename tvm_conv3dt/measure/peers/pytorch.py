@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from tvm_conv3dt.measure.peers.problem import Problem, Started, Variant
+from tvm_conv3dt.measure.peers.problem import Array, Problem, Started, Variant
+from tvm_conv3dt.memory import stored
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["FORMATS", "layer", "start"]
+__all__ = ["FORMATS", "array", "layer", "start"]
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last_3d": torch.channels_last_3d}
 """PyTorch's memory formats of volumes, by name."""
@@ -30,12 +31,13 @@ def start(threads: int) -> Started:
 
 
 def _prepare(problem: Problem) -> Sequence[Variant]:
+    workload = problem.workload
     return [
         Variant(
             name,
             "fresh",
             layer(problem, memory_format),
-            lambda y: problem.from_channels_first(y.numpy()),
+            lambda y: problem.from_channels_first(array(y, workload)),
         )
         for name, memory_format in FORMATS.items()
     ]
@@ -45,11 +47,16 @@ def layer(problem: Problem, memory_format: Any, device: str = "cpu") -> Callable
     """Return the layer as a call without arguments, its arrays on `device` already."""
     workload = problem.workload
 
-    def tensor(array: Any) -> Any:
-        return torch.from_numpy(array).to(device).contiguous(memory_format=memory_format)
+    def tensor(values: Array) -> Any:
+        # bfloat16 crosses as its bits: PyTorch does not know NumPy's.
+        bits = torch.from_numpy(stored(values)).view(getattr(torch, workload.dtype))
+        return bits.to(device)
 
-    x, filters = tensor(problem.channels_first), tensor(problem.filters_by_channels)
-    bias = None if problem.bias is None else torch.from_numpy(problem.bias).to(device)
+    x, filters = (
+        tensor(each).contiguous(memory_format=memory_format)
+        for each in (problem.channels_first, problem.filters_by_channels)
+    )
+    bias = None if problem.bias is None else tensor(problem.bias)
     before, after = workload.pad_before, problem.pad_after
     # output_padding may be one less than the larger of stride and dilation.
     pads = tuple(
@@ -74,6 +81,14 @@ def layer(problem: Problem, memory_format: Any, device: str = "cpu") -> Callable
             return y[place] if sliced else y
 
     return run
+
+
+def array(y: Any, workload: Workload) -> Array:
+    """Return a result, a tensor on the CPU, as a NumPy array over the same memory."""
+    if workload.dtype == "bfloat16":
+        y = y.view(torch.uint16)
+    result: Array = y.numpy()
+    return result.view(workload.numpy_dtype)
 
 
 def _activation(workload: Workload) -> Callable[[Any], Any]:

@@ -12,7 +12,7 @@ import torch
 
 from tvm_conv3dt.errors import PlatformError, UnsupportedError, describe
 from tvm_conv3dt.measure.peers.problem import Problem, Started, Variant
-from tvm_conv3dt.measure.peers.pytorch import FORMATS, layer
+from tvm_conv3dt.measure.peers.pytorch import FORMATS, array, layer
 
 __all__ = ["EXACT", "TF32", "start"]
 
@@ -54,7 +54,7 @@ def start(threads: int, mode: str) -> Started:
                 name,
                 "fresh",
                 layer(problem, memory_format, _DEVICE),
-                lambda y: problem.from_channels_first(y.cpu().numpy()),
+                lambda y: problem.from_channels_first(array(y.cpu(), problem.workload)),
                 torch.cuda.synchronize,
                 _TF32_TOLERANCE if mode == TF32 else None,
             )

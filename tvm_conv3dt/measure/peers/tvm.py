@@ -75,21 +75,27 @@ def define(problem: Problem) -> tirx.PrimFunc:
         value = f"zeros {list(extra)} after the last position"
         rule = "TVM's own conv3d_transpose takes fewer than the stride"
         raise UnsupportedError(describe("define", "workload", value, rule))
-    y = topi.nn.conv3d_transpose_ncdhw(x, filters, workload.strides, padding, dtype, extra)
+    # Halves are added in float32, as here: TVM would else do it in their own type.
+    sums = workload.sum_dtype
+    y = topi.nn.conv3d_transpose_ncdhw(x, filters, workload.strides, padding, sums, extra)
     arguments = [x, filters]
     if problem.bias is not None:
         bias = te.placeholder(problem.bias.shape, dtype, "bias")
         arguments.append(bias)
         convolved = y
         y = te.compute(
-            y.shape, lambda n, c, d, h, w: convolved[n, c, d, h, w] + bias[c], "with_bias"
+            y.shape,
+            lambda n, c, d, h, w: convolved[n, c, d, h, w] + bias[c].astype(sums),
+            "with_bias",
         )
     y = _activate(workload, y)
+    if dtype != sums:
+        y = topi.cast(y, dtype)
     return te.create_prim_func([*arguments, y]).with_attr("global_symbol", "main")
 
 
 def _activate(workload: Workload, y: Tensor) -> Tensor:
-    alpha = tirx.const(workload.alpha or 0.0, workload.dtype)
+    alpha = tirx.const(workload.alpha or 0.0, workload.sum_dtype)
     activations: dict[str | None, Callable[[Tensor], Tensor]] = {
         "relu": topi.nn.relu,
         "leaky_relu": lambda y: topi.nn.leaky_relu(y, workload.alpha),

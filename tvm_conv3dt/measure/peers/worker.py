@@ -25,13 +25,21 @@ from tvm_conv3dt.measure.peers.messages import (
     Samples,
     Turn,
 )
-from tvm_conv3dt.measure.peers.problem import Array, Problem, Started, Variant
+from tvm_conv3dt.measure.peers.problem import (
+    HALF_TOLERANCE,
+    HALVES,
+    Array,
+    Problem,
+    Started,
+    Variant,
+)
 from tvm_conv3dt.measure.verify import EPSILON
+from tvm_conv3dt.spec import Workload
 
 __all__ = ["main"]
 
 # Largest error as a share of the largest result, in roundings of its type: any order of summation stays
-# far below, and a result shifted by one position far above.
+# far below, and a result shifted by one position far above. Of a half type so many would be more than the result.
 _ROUNDINGS = 1024
 
 
@@ -81,7 +89,8 @@ def _checked(variants: Sequence[Variant], request: Prepare) -> Prepared | Failur
                 np.save(request.expected, y)
             # A file does not say which two bytes are a bfloat16.
             expected = np.load(request.expected, mmap_mode="r").view(request.workload.numpy_dtype)
-            fault = _compare(y, expected, variant.tolerance)
+            tolerance = variant.tolerance or _tolerance(request.workload)
+            fault = _compare(y, expected, tolerance)
         if fault:
             faults[variant.layout] = fault
         else:
@@ -91,7 +100,13 @@ def _checked(variants: Sequence[Variant], request: Prepare) -> Prepared | Failur
     return Prepared(right, faults) if timing.rest() else _restless()
 
 
-def _compare(y: Array, expected: Array, tolerance: float | None) -> str:
+def _tolerance(workload: Workload) -> float:
+    if workload.product_dtype in HALVES:
+        return HALF_TOLERANCE
+    return _ROUNDINGS * EPSILON[workload.dtype]
+
+
+def _compare(y: Array, expected: Array, tolerance: float) -> str:
     """Return what is wrong with a result; nothing where it is right."""
     if y.shape != expected.shape or y.dtype != expected.dtype:
         return (
@@ -106,8 +121,6 @@ def _compare(y: Array, expected: Array, tolerance: float | None) -> str:
         # A maximum that NaN takes part in is NaN, and Python's `max` would lose it.
         error = difference if not difference <= error else error
         largest = max(largest, float(np.max(np.abs(ours), initial=0.0)))
-    if tolerance is None:
-        tolerance = _ROUNDINGS * EPSILON[expected.dtype.name]
     if error <= tolerance * largest:
         return ""
     return f"it differs from ours by up to {error:.3g}, where the largest result is {largest:.3g}"
