@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tvm_conv3dt import device, threads
+from tvm_conv3dt import device, threads, tile_state
 from tvm_conv3dt.errors import DeviceError, FileFormatError, PlatformError
 
 V2 = {"sse3", "ssse3", "sse4_1", "sse4_2", "popcnt"}
 V3 = V2 | {"avx", "avx2", "f16c", "fma"}
 V4 = V3 | {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
+AMX = V4 | {"amx_tile", "amx_bf16", "avx512_bf16"}
 
 MINIMAL = """
 schema = 1
@@ -40,11 +41,14 @@ fallback = ["one"]
 def machine(monkeypatch):
     """Make this process believe in another machine."""
 
-    def pretend(system="Linux", arch="x86_64", features=frozenset(V3)):
+    def pretend(system="Linux", arch="x86_64", features=frozenset(V3), refusal=""):
         monkeypatch.setattr(platform, "system", lambda: system)
         monkeypatch.setattr(platform, "machine", lambda: arch)
         monkeypatch.setattr(device, "cpu_features", lambda: frozenset(features))
+        monkeypatch.setattr(tile_state, "refusal", lambda: asked.append(1) or refusal)
+        return asked
 
+    asked = []
     return pretend
 
 
@@ -165,14 +169,33 @@ def test_host_has_this_process_threads_and_features():
         (V2, "x86-64-v2"),
         (V3, "x86-64-v3"),
         (V4, "x86-64-v4"),
-        (V4 | {"amx_tile", "amx_bf16", "avx512_bf16"}, "x86-64-v4-amx"),
-        (V4 | {"amx_tile", "avx512_bf16"}, "x86-64-v4"),
+        (AMX, "x86-64-v4-amx"),
+        (AMX - {"amx_bf16"}, "x86-64-v4"),
     ],
 )
 def test_host_is_the_highest_level_whose_features_are_there(machine, features, level):
     machine(features=features)
     assert device.host().name == level
     assert device.host().mcpu == level.removesuffix("-amx")
+
+
+def test_matrix_unit_whose_registers_the_kernel_refuses_is_no_part_of_the_host(machine):
+    machine(features=AMX, refusal="the kernel refuses")
+    assert device.host().name == "x86-64-v4"
+    assert device.host("sapphirerapids").fallback == ("x86-64-v4",)
+
+
+def test_host_with_a_matrix_unit_takes_the_schedules_of_the_one_without(machine):
+    machine(features=AMX)
+    assert device.host().fallback == ("x86-64-v4",)
+    assert device.host("sapphirerapids").fallback == ("x86-64-v4-amx", "x86-64-v4")
+
+
+@pytest.mark.parametrize("features", [V4, AMX - {"avx512_bf16"}])
+def test_kernel_is_not_asked_for_registers_that_the_host_is_not_to_use(machine, features):
+    asked = machine(features=features)
+    device.host()
+    assert not asked
 
 
 def test_a_level_with_one_feature_missing_is_not_taken(machine):

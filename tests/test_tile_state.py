@@ -1,15 +1,16 @@
 """Is the kernel asked once for the matrix unit's registers, and its refusal told in words?"""
 
 import errno
+import platform
 import subprocess
 import sys
+from functools import partial
 
 import pytest
+from sandbox import needs_filters, needs_unit, without_tiles
 
-from tvm_conv3dt import device, tile_state
+from tvm_conv3dt import tile_state
 from tvm_conv3dt.errors import PlatformError
-
-HAS_UNIT = tile_state.FEATURE in device.cpu_features()
 
 
 @pytest.fixture
@@ -60,7 +61,91 @@ def test_kernel_is_not_asked_for_code_without_the_unit(kernel):
     assert not calls
 
 
-@pytest.mark.skipif(not HAS_UNIT, reason="this CPU has no AMX")
+REQUEST, GET = 0x1023, 0x1022
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Makes this x86-64 with a kernel that answers each call; returns the list of calls."""
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+
+    def answers(**numbers):
+        seen = []
+
+        def answer(option, argument):
+            seen.append((option, argument) if option == REQUEST else option)
+            return numbers["request" if option == REQUEST else "get"]
+
+        monkeypatch.setattr(tile_state, "_arch_prctl", answer)
+        return seen
+
+    return answers
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EPERM, errno.ENOSPC])
+def test_kernel_that_refuses_is_not_asked_what_it_granted(calls, number):
+    seen = calls(request=number)
+    assert tile_state._ask() == number
+    assert seen == [(REQUEST, 18)]
+
+
+def test_kernel_that_agrees_is_asked_what_it_granted(calls):
+    seen = calls(request=0, get=0)
+    assert tile_state._ask() == errno.EPERM  # nothing: it wrote no mask
+    assert seen == [(REQUEST, 18), GET]
+
+
+def test_kernel_that_does_not_say_what_it_granted_refuses(calls):
+    calls(request=0, get=errno.EINVAL)
+    assert tile_state._ask() == errno.EINVAL
+
+
+@pytest.mark.parametrize(
+    ("system", "machine"), [("Linux", "aarch64"), ("Darwin", "x86_64"), ("Windows", "AMD64")]
+)
+def test_other_systems_are_not_called(calls, monkeypatch, system, machine):
+    seen = calls(request=0)
+    monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert tile_state._ask() == errno.EOPNOTSUPP
+    assert seen == []
+
+
+def program_prints(code, **options):
+    """What a fresh process prints that runs a program."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, **options
+    )
+    return done.stdout
+
+
+@needs_filters
+@pytest.mark.parametrize("answer", [errno.EPERM, errno.ENOSYS, 0])
+def test_sandbox_is_told_as_such(answer):
+    code = "from tvm_conv3dt import tile_state; print(tile_state._ask())"
+    said = program_prints(code, preexec_fn=partial(without_tiles, answer))
+    assert int(said) in {answer or errno.EPERM, errno.EINVAL}  # the last where the kernel is old
+
+
+@needs_unit
+def test_fork_inherits_the_permission():
+    code = """
+import os
+from tvm_conv3dt import tile_state
+
+tile_state.request(["amx_tile"])
+child = os.fork()
+if child == 0:
+    tile_state.request(["amx_tile"])
+    tile_state.refusal.cache_clear()
+    os._exit(tile_state._ask())
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert program_prints(code) == "0\n"
+
+
+@needs_unit
 def test_permission_is_the_whole_processes():
     """Asked in one thread, the kernel says of another that the process has it."""
     code = """
@@ -77,5 +162,4 @@ thread = threading.Thread(target=tile_state.request, args=(["amx_tile"],))
 thread.start(); thread.join()
 print(before, permitted())
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["0", "1"]
+    assert program_prints(code).split() == ["0", "1"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tvm_conv3dt import threads
+from tvm_conv3dt import threads, tile_state
 from tvm_conv3dt.errors import DeviceError, FileFormatError, PlatformError, describe, show
 from tvm_conv3dt.files import read_toml
 from tvm_conv3dt.gpu import Gpu
@@ -165,7 +165,8 @@ def host(microarchitecture: str | None = None) -> Device:
     """Return what this machine is.
 
     Its `mcpu` is the catalogue's, never the microarchitecture's own: a virtual machine may hide
-    features that the microarchitecture has, and only the catalogue's were looked for.
+    features that the microarchitecture has, and only the catalogue's were looked for. Where the CPU has a matrix
+    unit the kernel is asked for its registers, see `tile_state`: what it refuses is no part of the host.
 
     Parameters
     ----------
@@ -186,7 +187,9 @@ def host(microarchitecture: str | None = None) -> Device:
     system, arch, have = platform.system().lower(), architecture(), cpu_features()
 
     def fits(device: Device) -> bool:
-        return (device.os, device.arch) == (system, arch) and have.issuperset(device.cpu_features)
+        if (device.os, device.arch) != (system, arch) or not have.issuperset(device.cpu_features):
+            return False
+        return tile_state.FEATURE not in device.cpu_features or not tile_state.refusal()
 
     entries = _catalogue()
     # An entry for this very CPU says more than a level does.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import platform
 from collections.abc import Iterable
 from functools import cache
 
@@ -19,7 +20,8 @@ __all__ = ["FEATURE", "refusal", "request"]
 FEATURE = "amx_tile"
 """The CPU feature of code that needs them."""
 
-_SYS_ARCH_PRCTL = 158
+_SYS_ARCH_PRCTL = 158  # on x86_64; it is another call elsewhere
+_ARCH_GET_XCOMP_PERM = 0x1022
 _ARCH_REQ_XCOMP_PERM = 0x1023
 _TILE_DATA = 18
 
@@ -52,13 +54,25 @@ def refusal() -> str:
     if not number:
         return ""
     reason = _REASONS.get(number, os.strerror(number))
-    return f"the kernel refuses the state of its registers ({reason})"
+    return f"the kernel refuses its registers: {reason}"
 
 
 def _ask() -> int:
     """Return the number of the error, or 0."""
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        return errno.EOPNOTSUPP
+    if number := _arch_prctl(_ARCH_REQ_XCOMP_PERM, _TILE_DATA):
+        return number
+    # A sandbox may let a call succeed that it never made.
+    permitted = ctypes.c_ulong()
+    if number := _arch_prctl(_ARCH_GET_XCOMP_PERM, ctypes.addressof(permitted)):
+        return number
+    return 0 if permitted.value >> _TILE_DATA & 1 else errno.EPERM
+
+
+def _arch_prctl(option: int, argument: int) -> int:
+    """Call the kernel; return the number of the error, or 0."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.syscall.restype = ctypes.c_long
     libc.syscall.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_ulong]
-    failed = libc.syscall(_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _TILE_DATA)
-    return ctypes.get_errno() if failed else 0
+    return ctypes.get_errno() if libc.syscall(_SYS_ARCH_PRCTL, option, argument) else 0

@@ -13,8 +13,11 @@
 #include <tvm/ffi/extra/module.h>
 #include <tvm/ffi/function.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <numeric>
@@ -25,6 +28,9 @@
 
 #if defined(__aarch64__)
 #include <sys/auxv.h>
+#elif defined(__x86_64__)
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace conv3dt {
@@ -61,6 +67,22 @@ inline std::set<std::string> cpu_features() {
   }
 #endif
   return result;
+}
+
+// A process may use the registers of a matrix unit (AMX) when it has asked the kernel, once for all its threads.
+inline constexpr const char* kMatrixUnit = "amx_tile";
+
+// Asks; returns why the kernel refuses, or nothing. Asking again does no harm.
+inline std::string matrix_unit_refusal() {
+#if defined(__x86_64__)
+  constexpr int kGet = 0x1022, kRequest = 0x1023, kTileData = 18;  // of Linux' asm/prctl.h
+  if (syscall(SYS_arch_prctl, kRequest, static_cast<unsigned long>(kTileData)))
+    return std::strerror(errno);
+  unsigned long permitted = 0;  // a sandbox may let a call succeed that it never made
+  if (syscall(SYS_arch_prctl, kGet, &permitted)) return std::strerror(errno);
+  if (!(permitted >> kTileData & 1)) return "it was asked in vain";
+#endif
+  return {};
 }
 
 // bfloat16 goes by its bits.
@@ -156,7 +178,8 @@ inline void set_num_threads(int count) {
 
 class Bundle {
  public:
-  // Checks, from cheap to costly: the manifest; system and architecture; CPU features, which decide on the level;
+  // Checks, from cheap to costly: the manifest; system and architecture; CPU features, and the kernel's permission
+  // for a matrix unit where code uses one, which decide on the level;
   // tvm-ffi's version; that libraries are there, with their right sizes. Then TVM's runtime library is loaded: the
   // bundle's, or the one named. Content is not checked here: `tvm-conv3dt verify`, or sha256sum, does.
   explicit Bundle(std::filesystem::path folder, std::filesystem::path runtime = {})
@@ -225,15 +248,19 @@ class Bundle {
     const std::set<std::string> has = cpu_features();
     std::string uses;
     for (std::size_t i = 0; i < manifest_.levels.size(); ++i) {
+      const std::vector<std::string>& needs = manifest_.levels[i].cpu_features;
       std::string missing;
-      for (const std::string& feature : manifest_.levels[i].cpu_features)
+      for (const std::string& feature : needs)
         if (!has.count(feature)) missing += (missing.empty() ? "" : ", ") + feature;
+      if (missing.empty() && std::count(needs.begin(), needs.end(), kMatrixUnit))
+        if (const std::string reason = matrix_unit_refusal(); !reason.empty())
+          missing = std::string(kMatrixUnit) + " (the kernel refuses its registers: " + reason + ")";
       if (missing.empty()) return i;
       uses += (i ? ", and its code for " : "its code for ") + manifest_.levels[i].device +
               " uses " + missing;
     }
     throw Failure("failed to load bundle with " + folder_.string() + ": " + uses +
-                  ", which this CPU does not have");
+                  ", which this machine does not have");
   }
 
   void check_tvm_ffi() const {

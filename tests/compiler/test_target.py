@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("tvm")
 
-from tvm_conv3dt import cuda_driver
+from tvm_conv3dt import cuda_driver, tile_state
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler import target
 from tvm_conv3dt.cuda_driver import CudaDriver, CudaGpu
@@ -36,7 +36,8 @@ def test_compiler_knows_the_cpu_and_the_features_that_are_looked_for(name):
     known = {str(each) for each in target.codegen.llvm_get_cpu_features(found)}
     # The kernel's names of features, which the catalogue has, and LLVM's.
     llvms = {"asimd": "neon", "asimdhp": "fullfp16", "asimddp": "dotprod", "vfpv4": "vfp4"}
-    llvms |= {"sse4_2": "sse4.2"}
+    llvms |= {"sse4_2": "sse4.2", "avx512_bf16": "avx512bf16"}
+    llvms |= {"amx_bf16": "amx-bf16", "amx_tile": "amx-tile"}
     assert {llvms.get(each, each) for each in device.cpu_features} <= known
     # An unknown name would be taken for a generic CPU, and told on standard error only.
     assert device.mcpu in {str(each) for each in target.codegen.llvm_get_cpu_archlist(found)}
@@ -95,6 +96,16 @@ def test_cpu_that_lacks_features_is_named_with_them(monkeypatch):
         target.require_runnable(catalogue.get("x86-64-v2"))
 
 
+def test_nothing_is_measured_with_a_matrix_unit_that_the_kernel_refuses(monkeypatch):
+    unit = catalogue.get("x86-64-v4-amx")
+    monkeypatch.setattr(catalogue, "cpu_features", lambda: frozenset(unit.cpu_features))
+    monkeypatch.setattr(catalogue, "architecture", lambda: "x86_64")
+    monkeypatch.setattr(tile_state, "refusal", lambda: "the kernel refuses")
+    with pytest.raises(PlatformError, match=r"failed to use matrix unit .*the kernel refuses"):
+        target.require_runnable(unit)
+    target.require_runnable(catalogue.get("x86-64-v4"))
+
+
 def test_unknown_device_is_refused():
     with pytest.raises(DeviceError, match="the catalogue has host"):
         target.resolve("abacus")
@@ -109,6 +120,7 @@ def test_cpu_has_a_name(host):
     [
         ({"avx2", "avx512f"}, "rocketlake"),
         ({"avx2", "avx512f", "avx512_fp16"}, None),
+        ({"avx2", "avx512f", "amx_bf16"}, None),
     ],
 )
 def test_name_of_a_cpu_with_less_than_this_one_has_is_not_believed(features, name, monkeypatch):

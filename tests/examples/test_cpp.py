@@ -1,12 +1,15 @@
 """The C++ and C examples: do they build by their own CMakeLists.txt, run a bundle, and say what is wrong with one?"""
 
+import errno
 import json
 import os
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
+from sandbox import UNIT, needs_filters, needs_unit, without_tiles
 
 pytest.importorskip("tvm")
 
@@ -46,9 +49,11 @@ LAYERS = {
 FLOAT32 = [name for name, workload in LAYERS.items() if workload.dtype == "float32"]
 
 
-def run(*command, cwd=None):
+def run(*command, **options):
     words = [str(word) for word in command]
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=1800, cwd=cwd)
+    return subprocess.run(
+        words, capture_output=True, text=True, check=False, timeout=1800, **options
+    )
 
 
 @pytest.fixture(scope="session")
@@ -229,7 +234,7 @@ def test_missing_cpu_feature_is_told(broken, refused):
     folder, change = broken
     change(lambda values: values["levels"][0].update(cpu_features=["future1", "future2"]))
     message = refused(ENVIRONMENT, folder, "same")
-    assert "uses future1, future2, which this CPU does not have" in message
+    assert "uses future1, future2, which this machine does not have" in message
 
 
 def test_level_that_runs_is_taken(built, broken):
@@ -243,6 +248,47 @@ def test_level_that_runs_is_taken(built, broken):
     done = run(built / "run_layer", folder, "same")
     assert done.returncode == OK, done.stderr
     assert done.stdout.startswith(f"same on {device.host().name}: PASSED")
+
+
+@pytest.fixture(scope="session")
+def unit_bundle(tmp_path_factory):
+    """A bundle of a level for the matrix unit and one without it; to be read only."""
+    folder = tmp_path_factory.mktemp("unit") / "bundle"
+    named = [NamedWorkload("same", LAYERS["same"])]
+    levels = [UNIT, device.get("x86-64-v4")]
+    build_bundle(named, levels, folder, schedules=[], allow_untuned=True)
+    return folder
+
+
+@needs_unit
+def test_level_for_the_matrix_unit_is_taken(built, unit_bundle):
+    done = run(built / "run_layer", unit_bundle, "same")
+    assert done.returncode == OK, done.stderr
+    assert done.stdout.startswith(f"same on {UNIT.name}: PASSED")
+
+
+@needs_unit
+@needs_filters
+@pytest.mark.parametrize("answer", [errno.EPERM, 0])
+def test_level_without_the_unit_is_taken_where_the_kernel_refuses(built, unit_bundle, answer):
+    refused = partial(without_tiles, answer)
+    done = run(built / "run_layer", unit_bundle, "same", preexec_fn=refused)
+    assert done.returncode == OK, done.stderr
+    assert done.stdout.startswith("same on x86-64-v4: PASSED")
+
+
+@needs_unit
+@needs_filters
+def test_refusal_is_told_where_there_is_no_other_level(built, unit_bundle, tmp_path):
+    folder = Path(shutil.copytree(unit_bundle, tmp_path / "bundle"))
+    values = json.loads((folder / "manifest.json").read_text())
+    del values["levels"][1]
+    (folder / "manifest.json").write_text(json.dumps(values))
+    refused = partial(without_tiles, errno.EPERM)
+    done = run(built / "run_layer", folder, "same", preexec_fn=refused)
+    assert (done.returncode, done.stdout) == (ENVIRONMENT, "")
+    reason = "uses amx_tile (the kernel refuses its registers: Operation not permitted)"
+    assert reason in done.stderr
 
 
 @pytest.mark.parametrize("version", ["0.0.9", "0.1.99", "0.2.0", "1.1.0", "next"])

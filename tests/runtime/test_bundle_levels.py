@@ -5,8 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from tvm_conv3dt import device, errors, runtime
+from tvm_conv3dt import device, errors, runtime, tile_state
 from tvm_conv3dt.reference import integer_data, reference
+from tvm_conv3dt.runtime import library
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +96,57 @@ def test_missing_library_of_another_level_is_refused(copied):
 def test_folder_is_moved_with_its_levels(copied, tmp_path):
     bundle = runtime.load(copied.rename(tmp_path / "elsewhere"))
     assert operator(bundle).workload == bundle.workloads["test/plain"]
+
+
+@pytest.fixture(scope="module")
+def unit_folder(make_bundle, bundle, tmp_path_factory):
+    """A bundle whose first level says that it uses a matrix unit."""
+    path = tmp_path_factory.mktemp("unit") / "bundle"
+    levels = {"unit": ("amx_tile",), "none": ()}
+    return make_bundle(path, {"test/plain": bundle.workloads["test/plain"]}, levels)
+
+
+@pytest.fixture
+def events(monkeypatch):
+    """Makes a CPU with a matrix unit and a kernel that answers; returns what happens, in its order."""
+    found = []
+
+    def noted(name):
+        original = getattr(library, name)
+
+        def call(*arguments):
+            found.append(name)
+            return original(*arguments)
+
+        monkeypatch.setattr(library, name, call)
+
+    def answers(reason):
+        monkeypatch.setattr(device, "cpu_features", lambda: frozenset({"amx_tile"}))
+        monkeypatch.setattr(tile_state, "refusal", lambda: found.append("asked") or reason)
+        noted("load_runtime"), noted("load_library")
+        return found
+
+    return answers
+
+
+def test_kernel_is_asked_for_the_matrix_unit_before_any_library_is_loaded(unit_folder, events):
+    found = events("")
+    bundle = runtime.load(unit_folder)
+    operator(bundle)
+    assert bundle.level.device == "unit"
+    assert found == ["asked", "load_runtime", "load_library"]
+
+
+def test_libraries_of_the_next_level_are_loaded_where_the_kernel_refuses(unit_folder, events):
+    events("the kernel refuses")
+    bundle = runtime.load(unit_folder)
+    assert bundle.level.device == "none"
+    assert operator(bundle).workload == bundle.workloads["test/plain"]
+    with pytest.raises(errors.PlatformError, match=r"uses amx_tile \(the kernel refuses\)"):
+        runtime.load(unit_folder, level="unit")
+
+
+def test_level_without_the_matrix_unit_that_is_named_asks_for_nothing(unit_folder, events):
+    found = events("")
+    runtime.load(unit_folder, level="none")
+    assert found == ["load_runtime"]

@@ -281,9 +281,24 @@ def test_next_level_is_taken_where_the_kernel_refuses_the_matrix_unit(cpu, asked
 
 def test_refusal_is_told_where_no_other_level_is_wanted(cpu, asked):
     cpu(ALL)
-    asked("the kernel refuses the state of its registers")
-    with pytest.raises(PlatformError, match=r"amx_tile \(the kernel refuses the state of its"):
+    asked("the kernel refuses its registers")
+    with pytest.raises(PlatformError) as caught:
         choose_level(WITH_UNIT, UNIT)
+    assert str(caught.value) == (
+        "failed to load bundle with level 'x86-64-v4-amx': its code for x86-64-v4-amx uses amx_tile (the kernel "
+        "refuses its registers), which this machine does not have; name no level, and one that fits "
+        "is taken"
+    )
+
+
+def test_refusal_is_told_where_there_is_no_other_level(cpu, asked):
+    cpu(ALL)
+    asked("the kernel refuses")
+    alone = replace(WITH_UNIT, levels=WITH_UNIT.levels[:1])
+    with pytest.raises(PlatformError, match=r"uses amx_tile \(the kernel refuses\), .*; build it"):
+        choose_level(alone)
+    assert missing(WITH_UNIT) == (("amx_tile (the kernel refuses)",), (), (), ())
+    assert fitting_level(WITH_UNIT).device == "x86-64-v4"
 
 
 def test_kernel_is_not_asked_for_what_no_code_uses(cpu, asked):

@@ -12,6 +12,7 @@ import tvm
 import tvm_ffi
 from tvm import s_tir, tirx
 
+from tvm_conv3dt import tile_state
 from tvm_conv3dt.compiler.amx import tile_intrinsics
 from tvm_conv3dt.compiler.cuda_modules import cuda_compiler
 from tvm_conv3dt.compiler.cuda_pipeline import CUDA
@@ -79,12 +80,16 @@ class Kernel:
     gpu: GpuCode | None = None
 
     def run(self, *arguments: Any) -> None:
-        """Call the operator with ``(x, packed, [bias,] y)``."""
-        self.module[self.workload.id](*arguments)
+        """Call the operator with ``(x, packed, [bias,] y)``; raises as `tile_state.request`."""
+        self._function(self.workload.id)(*arguments)
 
     def pack(self, *arguments: Any) -> None:
-        """Call the packing with ``(filters, packed)``."""
-        self.module[pack_symbol(self.workload)](*arguments)
+        """Call the packing with ``(filters, packed)``; raises as `run`."""
+        self._function(pack_symbol(self.workload))(*arguments)
+
+    def _function(self, name: str) -> Any:
+        tile_state.request(self.device.cpu_features)
+        return self.module[name]
 
 
 def pack_symbol(workload: Workload) -> str:

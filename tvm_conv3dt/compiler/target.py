@@ -6,7 +6,7 @@ import cpuinfo
 import tvm
 from tvm.target import codegen
 
-from tvm_conv3dt import cuda_driver
+from tvm_conv3dt import cuda_driver, tile_state
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler.activation import EXPENSIVE
 from tvm_conv3dt.cuda_driver import CudaGpu
@@ -15,7 +15,12 @@ from tvm_conv3dt.errors import DeviceError, PlatformError, UnsupportedError, des
 from tvm_conv3dt.spec import Workload
 
 # Features that tell generations of CPUs apart: the catalogue's names and LLVM's.
-_TELLING = {"avx2": "avx2", "avx512f": "avx512f", "avx512_fp16": "avx512fp16"}
+_TELLING = {
+    "avx2": "avx2",
+    "avx512f": "avx512f",
+    "avx512_fp16": "avx512fp16",
+    "amx_bf16": "amx-bf16",
+}
 
 # The least that a CPU which calls kernels of a GPU has.
 _HOSTS = {"x86_64": "x86-64-v2", "aarch64": "aarch64"}
@@ -168,7 +173,8 @@ def require_runnable(device: Device) -> None:
     Raises
     ------
     PlatformError
-        If the device is a GPU, and this machine has no driver or no GPU.
+        If the device is a GPU, and this machine has no driver or no GPU; or its code uses a matrix unit, and the
+        kernel refuses its registers.
     DeviceError
         If this machine has another architecture, lacks CPU features, or its GPU is older than the device.
     """
@@ -181,6 +187,7 @@ def require_runnable(device: Device) -> None:
     elif missing:
         rule = f"its code needs {', '.join(missing)}, which this machine's CPU has not"
     else:
+        tile_state.request(device.cpu_features)
         return
     mend = "tune on such a machine, or for --device host"
     raise DeviceError(describe("measure for", "device", device.name, rule, mend))

@@ -25,10 +25,11 @@ _numbers = itertools.count()
 def load(path: str | os.PathLike[str], *, level: str | None = None) -> Bundle:
     """Load a bundle, on the most demanding of its levels that this machine can run.
 
-    The checks go from cheap to costly: the manifest; operating system and architecture; CPU features and, for
-    GPUs, the driver and the first GPU that it shows, which decide on the level; the version of tvm-ffi; that every
-    library is there with its right size; for GPUs the CUDA runtime library, which is found; TVM's runtime
-    library, which is loaded. A layer's own library is checked and loaded by `Bundle.operator`.
+    The checks go from cheap to costly: the manifest; operating system and architecture; CPU features, the
+    kernel's permission for a matrix unit where code uses one and, for GPUs, the driver and the first GPU that
+    it shows, which decide on the level; the version of tvm-ffi; that every library is there with its right
+    size; for GPUs the CUDA runtime library, which is found; TVM's runtime library, which is loaded. A layer's
+    own library is checked and loaded by `Bundle.operator`.
 
     One process holds one libtvm_runtime. It can load any number of bundles of one TVM version; and it can
     import `tvm` after loading a bundle only where that is the TVM that built the bundle.
@@ -51,7 +52,7 @@ def load(path: str | os.PathLike[str], *, level: str | None = None) -> Bundle:
         If the manifest is missing, damaged, or of a schema that this version does not read.
     PlatformError
         If this machine lacks something that the code of every level, or of the one named, needs: features of
-        its CPU, or a GPU of some compute capability, and a driver for it.
+        its CPU, the kernel's permission for its matrix unit, or a GPU of some compute capability, and a driver for it.
     DeviceError
         If the bundle has no level of that name.
     LibraryError

@@ -58,7 +58,8 @@ def choose_level(manifest: Manifest, name: str | None = None) -> Level:
         Of a bundle that `check_machine` let pass.
     name : str, optional
         The level to take; without it the most demanding one that needs nothing that this machine lacks: CPU
-        features and, for GPUs, the compute capability of the first GPU in CUDA's order.
+        features and, for GPUs, the compute capability of the first GPU in CUDA's order. Where a level's code uses
+        the registers of a matrix unit, the kernel is asked for them, and may refuse.
 
     Returns
     -------
@@ -179,7 +180,8 @@ class _Machine:
 
     def __str__(self) -> str:
         if self.driver is None:
-            return "this CPU"
+            # What the kernel refuses, the CPU may have.
+            return "this machine" if tile_state.FEATURE in self.features else "this CPU"
         gpu = self.driver.gpus[0]
         has = f"compute capability {_dotted(gpu.capability)}"
         return f"this machine ({gpu.name}, {has}, driver of CUDA {_dotted(self.driver.cuda)})"

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import tvm
 
-from tvm_conv3dt import tile_state
 from tvm_conv3dt.bfloat16 import numpy_dtype
 from tvm_conv3dt.compiler import kernel
 from tvm_conv3dt.compiler.activation import EXPENSIVE
@@ -119,7 +118,6 @@ def measure(request: Request) -> Timed | Failure:
 
 def _measure(request: Request) -> Timed | Failure:
     baseline = request.baseline
-    tile_state.request(request.device.cpu_features)
     try:
         ready = _ready(request.candidate, request.device)
         other = None if baseline is None else _ready(baseline.candidate, request.device)
