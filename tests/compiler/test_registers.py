@@ -56,6 +56,13 @@ def test_buffer_with_a_place_that_varies_stays(tile):
     assert allocations(split_registers(function_of(body))) == [("tile", "local")]
 
 
+def test_buffer_whose_address_is_taken_stays(tile):
+    """An instruction that stores a whole tile is given the address of its first element."""
+    address = tirx.Evaluate(tirx.address_of(tirx.BufferLoad(tile, [constant(0)])))
+    body = tirx.SeqStmt([tirx.AllocBuffer(tile), store(tile, constant(0)), address])
+    assert allocations(split_registers(function_of(body))) == [("tile", "local")]
+
+
 def test_buffer_that_is_not_local_stays():
     other = tirx.decl_buffer((4,), "float32", "other")
     body = tirx.SeqStmt([tirx.AllocBuffer(other), store(other, constant(1))])

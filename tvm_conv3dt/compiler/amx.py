@@ -21,19 +21,18 @@ import tvm_ffi
 from tvm import ir, s_tir, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as builder
+from tvm.target import codegen
 
 from tvm_conv3dt.compiler.elements import STORED_BFLOAT16, widen
 from tvm_conv3dt.compiler.tile_layout import DEPTH, SQUARE
 
-__all__ = ["SCRATCH", "TileIntrinsics", "configure_tiles", "tile_intrinsics"]
-
-SCRATCH = "sums"
-"""The buffer that sums go to from registers begins with this name."""
+__all__ = ["TileIntrinsics", "configure_tiles", "tile_intrinsics"]
 
 _REGISTERS = 8
 _ROW_BYTES = 64
 _PAIRS = DEPTH // 2
 _PREFIX = "llvm.x86."
+_LLVM = ir.Op.get("tirx.call_llvm_intrin")
 
 
 class TileIntrinsics(NamedTuple):
@@ -292,15 +291,13 @@ def _configure(memory: Any) -> list[Any]:
 
 
 def _has_tiles(part: Any) -> bool:
-    clear = tirx.call_llvm_intrin("void", f"{_PREFIX}tilezero", tirx.const(0, "uint8")).args[0]
+    """Whether a part of a function clears tile registers, as all that use them do."""
+    clear = codegen.llvm_lookup_intrinsic_id(f"{_PREFIX}tilezero")
     found = False
 
     def visit(call: ir.Call) -> None:
         nonlocal found
-        found = found or (
-            str(getattr(call.op, "name", "")).endswith("call_llvm_intrin")
-            and int(call.args[0]) == int(clear)
-        )
+        found = found or (call.op.same_as(_LLVM) and int(call.args[0]) == clear)
 
     tvm_ffi.structural_walk(part, (ir.Call, visit))
     return found

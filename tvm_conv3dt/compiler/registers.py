@@ -15,6 +15,8 @@ from tvm import ir, tirx
 
 __all__ = ["split_registers"]
 
+_ADDRESS_OF = ir.Op.get("tirx.address_of")
+
 
 def split_registers(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """Split the local buffers of a lowered, unrolled function that are only used at constant places."""
@@ -33,12 +35,23 @@ def split_registers(function: tirx.PrimFunc) -> tirx.PrimFunc:
         if each.buffer in places:
             places[each.buffer].append(each.indices)
 
+    def addressed(each: ir.Call) -> None:
+        # More than the one element is then used.
+        if each.op.same_as(_ADDRESS_OF):
+            mentions[each.args[0].source] += 1
+
     def mentioned(each: tirx.Var) -> None:
         mentions[each] += 1
 
     tvm_ffi.structural_walk(function, (tirx.AllocBuffer, allocated))
     tvm_ffi.structural_walk(
-        function, [(ir.TensorLoad, load), (tirx.BufferStore, store), (tirx.Var, mentioned)]
+        function,
+        [
+            (ir.TensorLoad, load),
+            (tirx.BufferStore, store),
+            (ir.Call, addressed),
+            (tirx.Var, mentioned),
+        ],
     )
     # A buffer that is mentioned elsewhere than where it is allocated and used has another name too.
     constant = {
