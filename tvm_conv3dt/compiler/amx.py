@@ -5,9 +5,8 @@ adds the 16x16 products' sums to float32. Sums stay in registers, whose numbers 
 instructions: so an intrinsic is for a whole tile of the schedule, some squares of it.
 
 Each intrinsic is described by loops, which say what it computes on arrays in memory. The description is an implementation too, which
-runs anywhere (`Unit.scalar`): the same schedule, the same packing. What is in registers then is in the arrays.
-
-`configure_tiles` lets each task of a lowered function set up the registers, and leave them as if it had not been.
+runs anywhere: the same schedule, the same packing. What is in registers then is in the arrays. Who sets up the registers:
+`tvm_conv3dt.compiler.tile_registers`.
 """
 
 from __future__ import annotations
@@ -17,22 +16,18 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
-import tvm_ffi
-from tvm import ir, s_tir, tirx
+from tvm import s_tir, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as builder
-from tvm.target import codegen
 
 from tvm_conv3dt.compiler.elements import STORED_BFLOAT16, widen
 from tvm_conv3dt.compiler.tile_layout import DEPTH, SQUARE
 
-__all__ = ["TileIntrinsics", "configure_tiles", "tile_intrinsics"]
+__all__ = ["REGISTERS", "ROW_BYTES", "TileIntrinsics", "instruction", "tile_intrinsics"]
 
-_REGISTERS = 8
-_ROW_BYTES = 64
+REGISTERS = 8
+ROW_BYTES = 64
 _PAIRS = DEPTH // 2
-_PREFIX = "llvm.x86."
-_LLVM = ir.Op.get("tirx.call_llvm_intrin")
 
 
 class TileIntrinsics(NamedTuple):
@@ -54,17 +49,18 @@ def tile_intrinsics(rows: int, columns: int, scalar: bool = False) -> TileIntrin
     scalar : bool
         Whether they are to be loops, for machines without the instructions.
     """
-    assert rows * columns + min(rows, columns) < _REGISTERS
+    assert rows * columns + min(rows, columns) < REGISTERS
     made = {
-        "clear": (_clear(rows, columns), _clear_tiles(rows, columns)),
-        "multiply": (_multiply(rows, columns), _multiply_tiles(rows, columns)),
-        "store": (_store(rows, columns), _store_tiles(rows, columns)),
+        "clear": (_clear, _clear_tiles),
+        "multiply": (_multiply, _multiply_tiles),
+        "store": (_store, _store_tiles),
     }
     kind = "scalar" if scalar else "amx"
     names = {each: f"conv3d_transpose.{kind}_{each}.{rows}x{columns}" for each in made}
-    for each, (description, implementation) in made.items():
-        chosen = description if scalar else implementation
-        s_tir.TensorIntrin.register(names[each], description, chosen, override=True)
+    for each, (describe, implement) in made.items():
+        description = describe(rows, columns)
+        implementation = description if scalar else implement(rows, columns)
+        s_tir.TensorIntrin.register(names[each], description, implementation, override=True)
     return TileIntrinsics(**names)
 
 
@@ -157,13 +153,13 @@ def _multiply_tiles(rows: int, columns: int) -> Any:
                     _load(number, left[row * SQUARE, 0], strides[0] * 2)
 
                 def load_right(number: int, column: int) -> None:
-                    _load(number, right[column, 0, 0, 0], tirx.const(_ROW_BYTES, "int32"))
+                    _load(number, right[column, 0, 0, 0], tirx.const(ROW_BYTES, "int32"))
 
                 def multiply(row: int, column: int, a: int, b: int) -> None:
                     _emit("tdpbf16ps", row * columns + column, a, b)
 
                 kept = rows * columns  # first register of the operand that has fewer squares
-                turning = list(range(kept + min(rows, columns), _REGISTERS))
+                turning = list(range(kept + min(rows, columns), REGISTERS))
                 if rows <= columns:
                     for column in range(columns):
                         b = turning[column % len(turning)]
@@ -193,7 +189,7 @@ def _store_tiles(rows: int, columns: int) -> Any:
                 for row in range(rows):
                     for column in range(columns):
                         place = _address(stored[row, column, 0, 0])
-                        _emit("tilestored64", row * columns + column, place, _wide(_ROW_BYTES))
+                        _emit("tilestored64", row * columns + column, place, _wide(ROW_BYTES))
     return found.get()
 
 
@@ -225,104 +221,11 @@ def _wide(number: int) -> Any:
     return tirx.const(number, "int64")
 
 
-def _emit(instruction: str, *operands: Any) -> None:
-    """Write an instruction; numbers of registers are ints."""
+def _emit(name: str, *operands: Any) -> None:
+    builder.evaluate(instruction(name, *operands))
+
+
+def instruction(name: str, *operands: Any) -> Any:
+    """Return a call of one of AMX's instructions; numbers of registers are ints."""
     words = [tirx.const(each, "uint8") if isinstance(each, int) else each for each in operands]
-    builder.evaluate(tirx.call_llvm_intrin("void", f"{_PREFIX}{instruction}", *words))
-
-
-def configure_tiles(function: tirx.PrimFunc) -> tirx.PrimFunc:
-    """Let each task of a lowered function set up the tile registers at its start, and give them back at its end.
-
-    A thread whose registers are in use costs the system more at every switch; and other libraries set them up as they
-    need them. Memory for sums is allocated once per task, too.
-    """
-    if not _has_tiles(function.body):
-        return function
-    configured = False
-
-    def task(loop: tirx.For) -> Any:
-        nonlocal configured
-        if loop.kind != tirx.ForKind.PARALLEL or not _has_tiles(loop):
-            return loop
-        configured = True
-        body = _configured(loop.body)
-        return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, None, {})
-
-    body = tvm_ffi.structural_map(function.body, (tirx.For, task))
-    if not configured:  # a single task is no loop any more
-        body = _configured(body)
-    return tirx.PrimFunc(function.params, body, function.ret_type, function.attrs)
-
-
-def _configured(task: Any) -> tirx.SeqStmt:
-    body, scratch = _without_scratch(task)
-    configuration = tirx.decl_buffer((_ROW_BYTES,), "uint8", "configuration", scope="local")
-    return tirx.SeqStmt(
-        [
-            *(tirx.AllocBuffer(each) for each in (*scratch, configuration)),
-            *_configure(configuration),
-            body,
-            tirx.Evaluate(tirx.call_llvm_intrin("void", f"{_PREFIX}tilerelease")),
-        ]
-    )
-
-
-def _configure(memory: Any) -> list[Any]:
-    """Return the statements that set up all registers as 16 rows of 64 bytes.
-
-    The memory's layout is Intel's: the palette's number, 1; from byte 16 the bytes of each register's rows, in 16 bits;
-    from byte 48 the numbers of rows.
-    """
-    palette, widths, heights = 0, 16, 48
-    content = [0] * _ROW_BYTES
-    content[palette] = 1
-    for number in range(_REGISTERS):
-        content[widths + 2 * number] = _ROW_BYTES
-        content[heights + number] = SQUARE
-    values = [tirx.const(each, "uint8") for each in content]
-    stores: list[Any] = [
-        tirx.BufferStore(memory, value, [tirx.const(place, "int32")])
-        for place, value in enumerate(values)
-    ]
-    address = tirx.address_of(memory[0])
-    load = tirx.Evaluate(tirx.call_llvm_intrin("void", f"{_PREFIX}ldtilecfg", address))
-    return [*stores, load]
-
-
-def _has_tiles(part: Any) -> bool:
-    """Whether a part of a function clears tile registers, as all that use them do."""
-    clear = codegen.llvm_lookup_intrinsic_id(f"{_PREFIX}tilezero")
-    found = False
-
-    def visit(call: ir.Call) -> None:
-        nonlocal found
-        found = found or (call.op.same_as(_LLVM) and int(call.args[0]) == clear)
-
-    tvm_ffi.structural_walk(part, (ir.Call, visit))
-    return found
-
-
-def _without_scratch(body: Any) -> tuple[Any, list[Any]]:
-    """Return a body without its allocations of local arrays, and those of them that are used."""
-    allocated: list[Any] = []
-    used: set[Any] = set()
-
-    def allocation(each: tirx.AllocBuffer) -> None:
-        if each.buffer.scope() == "local":
-            allocated.append(each.buffer)
-
-    def load(each: ir.TensorLoad) -> None:
-        used.add(each.source)
-
-    def store(each: tirx.BufferStore) -> None:
-        used.add(each.buffer)
-
-    tvm_ffi.structural_walk(body, (tirx.AllocBuffer, allocation))
-    tvm_ffi.structural_walk(body, [(ir.TensorLoad, load), (tirx.BufferStore, store)])
-
-    def remove(each: tirx.AllocBuffer) -> Any:
-        return tirx.Evaluate(0) if each.buffer.scope() == "local" else each
-
-    kept = [each for each in allocated if each in used]
-    return tvm_ffi.structural_map(body, (tirx.AllocBuffer, remove)), kept
+    return tirx.call_llvm_intrin("void", f"llvm.x86.{name}", *words)

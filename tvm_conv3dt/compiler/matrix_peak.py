@@ -12,14 +12,15 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tvm
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as builder
 
 from tvm_conv3dt import tile_state
+from tvm_conv3dt.compiler.amx import ROW_BYTES, instruction
 from tvm_conv3dt.compiler.target import target_of
+from tvm_conv3dt.compiler.tile_registers import CONFIGURATION_BYTES, configuration
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import CompileError, UnsupportedError, describe
 from tvm_conv3dt.threads import pool_arguments
@@ -33,7 +34,6 @@ __all__ = [
     "SUMS",
     "SYMBOL",
     "compile_matrix_peak",
-    "configuration",
     "define_matrix_peak",
     "load",
     "operations",
@@ -54,22 +54,11 @@ STEPS = 1 << 15
 """Products added to each of them: a millisecond of a fast core's time, where threads take microseconds to wake."""
 
 _A, _B = SUMS, SUMS + 1  # the other two tiles
-_TILE_BYTES = 64  # of a row
-_CONFIGURATION_BYTES = 64
 
 
 def operations() -> int:
     """Return the operations of each thread in one call, 2 per multiply-add."""
     return 2 * ROWS * COLUMNS * 2 * PAIRS * SUMS * STEPS
-
-
-def configuration() -> npt.NDArray[np.uint8]:
-    """Return what ``ldtilecfg`` reads: eight tiles of 16 rows of 64 bytes."""
-    found = np.zeros(_CONFIGURATION_BYTES, np.uint8)
-    found[0] = 1  # the palette
-    found[16:32].view(np.uint16)[:] = _TILE_BYTES
-    found[48:56] = ROWS
-    return found
 
 
 def define_matrix_peak() -> tirx.PrimFunc:
@@ -86,24 +75,25 @@ def define_matrix_peak() -> tirx.PrimFunc:
         with builder.prim_func():
             builder.func_name(SYMBOL)
             builder.func_attr({"global_symbol": SYMBOL, "tirx.noalias": True})
-            size = _CONFIGURATION_BYTES
+            size = CONFIGURATION_BYTES
             config = builder.arg("config", argument((size,), "uint8", name="config"))
             a = builder.arg("a", argument((ROWS, 2 * PAIRS), "uint16", name="a"))
             b = builder.arg("b", argument((PAIRS, 2 * COLUMNS), "uint16", name="b"))
             shape = (threads, SUMS, ROWS, COLUMNS)
             sums = builder.arg("sums", argument(shape, "float32", name="sums"))
             with builder.parallel(threads) as thread:
+                stride = tirx.const(ROW_BYTES, "int64")
                 _emit("ldtilecfg", config.access_ptr("r"))
                 for tile, factor in ((_A, a), (_B, b)):
-                    _emit("tileloadd64", _tile(tile), factor.access_ptr("r"), _stride())
+                    _emit("tileloadd64", tile, factor.access_ptr("r"), stride)
                 for tile in range(SUMS):
-                    _emit("tilezero", _tile(tile))
+                    _emit("tilezero", tile)
                 with builder.serial(STEPS):
                     for tile in range(SUMS):
-                        _emit("tdpbf16ps", _tile(tile), _tile(_A), _tile(_B))
+                        _emit("tdpbf16ps", tile, _A, _B)
                 for tile in range(SUMS):
                     place = sums.access_ptr("w", offset=(thread * SUMS + tile) * ROWS * COLUMNS)
-                    _emit("tilestored64", _tile(tile), place, _stride())
+                    _emit("tilestored64", tile, place, stride)
                 _emit("tilerelease")
     return found.get()
 
@@ -164,13 +154,5 @@ def load(device: Device, threads: int) -> tuple[Callable[[], object], int]:
     return (lambda: run(config, a, b, sums)), threads * operations()
 
 
-def _emit(name: str, *arguments: Any) -> None:
-    builder.evaluate(tirx.call_llvm_intrin("void", f"llvm.x86.{name}", *arguments))
-
-
-def _tile(number: int) -> Any:
-    return tirx.const(number, "uint8")
-
-
-def _stride() -> Any:
-    return tirx.const(_TILE_BYTES, "int64")
+def _emit(name: str, *operands: Any) -> None:
+    builder.evaluate(instruction(name, *operands))

@@ -16,12 +16,12 @@ from tvm import ir, s_tir, tirx
 from tvm.s_tir.pipeline import finalize_device_passes, finalize_host_passes
 
 from tvm_conv3dt.compiler.absent_taps import skip_absent_taps
-from tvm_conv3dt.compiler.amx import configure_tiles
 from tvm_conv3dt.compiler.overlap import overlap_tiles
 from tvm_conv3dt.compiler.registers import split_registers
 from tvm_conv3dt.compiler.rounding import round_to_bfloat16
 from tvm_conv3dt.compiler.streaming import STREAM, stream_stores
 from tvm_conv3dt.compiler.tap_loops import shorten_tap_loops
+from tvm_conv3dt.compiler.tile_registers import configure_tiles
 from tvm_conv3dt.compiler.turning import turn_tiles
 
 __all__ = ["CPU", "lower_blocks"]
