@@ -71,7 +71,9 @@ class Point:
     stream : int
         Whether stores pass by the caches: 1 or 0.
     task_h : int
-        Rows of tiles that one task takes, where a task is one of rows.
+        Rows of tiles that one task takes, where a task is one of rows; for a matrix unit tiles of a plane.
+    task_d : int
+        Planes that one task takes: more than one only for a matrix unit.
     """
 
     formulation: str
@@ -81,6 +83,7 @@ class Point:
     tile_w: int = 1
     stream: int = 0
     task_h: int = 1
+    task_d: int = 1
 
     @property
     def family(self) -> Family:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import ceil, prod
 
-from tvm_conv3dt.compiler.spaces.memory_model import fetch, write
+from tvm_conv3dt.compiler.spaces.memory_model import NEAR, fetch, write
 from tvm_conv3dt.compiler.spaces.point import Point
 from tvm_conv3dt.compiler.spaces.tile_nest import copied
 from tvm_conv3dt.compiler.tile_layout import DEPTH, SQUARE, TileLayout
@@ -20,7 +20,9 @@ _TILE_CYCLES = 60  # registers cleared and stored, which waits for the last prod
 _POSITION_CYCLES = 5  # where it belongs
 _VECTOR_CYCLES = 2.5  # of results: loaded, bias, activation, rounded, stored
 _TASK_CYCLES = 400
-_COPY_BYTES_PER_CYCLE = 16
+_L2_BYTES_PER_CYCLE = 32
+_COPY_BYTES_PER_CYCLE = 8  # of a position's channels
+_COPY_CYCLES = 7  # where a position lies
 _SQUARE_BYTES = SQUARE * DEPTH * 2
 
 
@@ -38,17 +40,19 @@ def tile_estimate(layout: TileLayout, device: Device, point: Point) -> float:
     # What lies how far: the filters that follow each other, and the rows that a task reads.
     panel: float = columns * steps * _SQUARE_BYTES
     filters = panel * layout.blocks * phases
-    task_rows = float(copied(layout, point.task_h))
+    task_rows = float(copied(layout, point.task_h, point.task_d))
     if point.order == "rows":
-        far_filters, far_rows = filters, task_rows / point.task_h
+        far_filters, far_rows = filters, task_rows / point.task_h / point.task_d
     elif point.order == "panels":
         far_filters, far_rows = panel, task_rows
     else:
         far_filters = panel
         far_rows = layout.row_sizes[0] * layout.plane * layout.packed_channels * 2.0
     loads = float((rows + columns) * _LOAD_CYCLES)
-    loads += columns * _SQUARE_BYTES * fetch(device, far_filters + far_rows / 4)
-    loads += rows * _SQUARE_BYTES * fetch(device, far_rows + panel) / ceil(taps)
+    loads += columns * _SQUARE_BYTES * _stream(device, far_filters + far_rows / 4)
+    # Taps along the width read nearly the same.
+    along = layout.axes[2].kernel / layout.axes[2].phases
+    loads += rows * _SQUARE_BYTES * _stream(device, far_rows + panel) / max(1.0, along)
     step = max(rows * columns * _PRODUCT_CYCLES, loads) + _STEP_CYCLES
     position = _POSITION_CYCLES + _VECTOR_CYCLES * columns * _stores(layout)
     tile = steps * step + taps * _TAP_CYCLES + _TILE_CYCLES + rows * SQUARE * position
@@ -59,12 +63,32 @@ def tile_estimate(layout: TileLayout, device: Device, point: Point) -> float:
         task = planes * layout.tiles * tile + _TASK_CYCLES
         # Each task's filters come from far, once.
         task += panel * fetch(device, filters)
-        once = far_rows * workload.batch / _COPY_BYTES_PER_CYCLE / device.cores + _TASK_CYCLES
+        once = _copying(layout, device, far_rows * workload.batch) / device.cores + _TASK_CYCLES
         return task * ceil(tasks / device.cores) + once
-    tasks = planes * ceil(layout.tiles / point.task_h)
-    task = all_tiles / layout.tiles * point.task_h * tile + _TASK_CYCLES
-    task += task_rows / _COPY_BYTES_PER_CYCLE + filters * fetch(device, filters + task_rows)
+    tasks = planes // point.task_d * ceil(layout.tiles / point.task_h)
+    task = all_tiles / layout.tiles * point.task_h * point.task_d * tile + _TASK_CYCLES
+    task += _copying(layout, device, task_rows) + filters * fetch(device, filters + task_rows)
     return task * ceil(tasks / device.cores) + write(workload, device, point.stream)
+
+
+def _stream(device: Device, working_set: float) -> float:
+    """Return the cycles that each byte of an operand costs, by where data of that size stays.
+
+    All of them count, unlike those of `fetch`: registers of 1 KB leave no room to load far ahead.
+    """
+    if device.l1_bytes * 0.75 < working_set <= device.l2_bytes * NEAR * 2:
+        return 1 / _L2_BYTES_PER_CYCLE
+    return fetch(device, working_set)
+
+
+def _copying(layout: TileLayout, device: Device, copies: float) -> float:
+    """Return the cycles for copying so many bytes of positions."""
+    positions = copies / (layout.packed_channels * layout.itemsize)
+    return (
+        positions * _COPY_CYCLES
+        + copies / _COPY_BYTES_PER_CYCLE
+        + 2 * copies * fetch(device, copies)  # written, and read at first
+    )
 
 
 def _stores(layout: TileLayout) -> float:

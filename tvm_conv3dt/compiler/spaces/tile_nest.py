@@ -4,8 +4,8 @@ Innermost are the instructions of one step: ``squares`` squares of positions tim
 (`tvm_conv3dt.compiler.amx`). Around them taps and input channels run by; then the tile's sums go to memory that is near, and from
 there, with bias and activation, to the output. What differs is the order of the loops around::
 
-    "rows"     parallel (n, qd, parts of a plane); tiles of positions; rd, rh, rw, blocks of channels
-    "panels"   parallel (n, qd, parts of a plane); rd, rh, rw, blocks of channels; tiles of positions
+    "rows"     parallel (n, some qd, parts of a plane); qd, tiles of positions; rd, rh, rw, blocks of channels
+    "panels"   parallel (n, some qd, parts of a plane); rd, rh, rw, blocks of channels; qd, tiles of positions
     "filters"  parallel (blocks of channels, rd, rh, rw); n, qd, tiles of positions
 
 as in `tvm_conv3dt.compiler.spaces.channel_nest`. Each task of the first two copies the rows that it reads, with zeros around them and
@@ -30,7 +30,7 @@ from tvm_conv3dt.compiler.spaces.point import (
     mark,
     stream_candidates,
 )
-from tvm_conv3dt.compiler.spaces.workspace import most_bytes
+from tvm_conv3dt.compiler.spaces.workspace import inputs, most_bytes
 from tvm_conv3dt.compiler.streaming import STREAM
 from tvm_conv3dt.compiler.tap_loops import mark_tap_loops
 from tvm_conv3dt.compiler.tile_layout import DEPTH, SQUARE, TileLayout
@@ -57,26 +57,48 @@ def families(layout: TileLayout, device: Device) -> Iterator[Family]:
 
 def points(layout: TileLayout, device: Device, family: Family) -> Iterator[Point]:
     """Yield the points of a family."""
-    tasks = [1] if family.order == "filters" else task_candidates(layout, device)
-    for stream, task in product(stream_candidates(layout.workload, device), tasks):
+    tasks = [(1, 1)] if family.order == "filters" else list(_tasks(layout, device))
+    for stream, (tiles, planes) in product(stream_candidates(layout.workload, device), tasks):
         yield Point(
-            layout.name, family.order, family.vectors, family.tile_h, stream=stream, task_h=task
+            *(layout.name, family.order, family.vectors, family.tile_h),
+            stream=stream,
+            task_h=tiles,
+            task_d=planes,
         )
 
 
+def _tasks(layout: TileLayout, device: Device) -> Iterator[tuple[int, int]]:
+    """Yield the numbers of tiles and of planes that a task may take: several planes only where it takes all of each."""
+    for tiles in task_candidates(layout, device):
+        for planes in plane_candidates(layout, device):
+            if planes == 1 or tiles == layout.tiles:
+                yield tiles, planes
+
+
 def task_candidates(layout: TileLayout, device: Device) -> list[int]:
-    """Return the numbers of tiles that a task may take, with copies that stay within bounds."""
+    """Return the numbers of tiles of a plane that a task may take, with copies that stay within bounds."""
     found = [each for each in range(1, layout.tiles + 1) if layout.tiles % each == 0]
-    most = most_bytes(layout.workload)
-    return [each for each in found if each == 1 or device.cores * copied(layout, each) <= most]
+    return [each for each in found if each == 1 or _fits(layout, device, each, 1)]
 
 
-def copied(layout: TileLayout, tiles: int) -> int:
-    """Return the bytes of rows that a task of so many tiles copies."""
+def plane_candidates(layout: TileLayout, device: Device) -> list[int]:
+    """Return the numbers of planes that a task may take; one only where its copies serve no other plane."""
     depth = layout.axes[0]
-    planes = depth.folded_taps if layout.folded[0] else depth.taps
+    if inputs(depth, layout.folded[0], 1) == 1:
+        return [1]
+    found = [each for each in (1, 2, 4, 8, 16) if depth.quotients % each == 0]
+    return [each for each in found if each == 1 or _fits(layout, device, layout.tiles, each)]
+
+
+def _fits(layout: TileLayout, device: Device, tiles: int, planes: int) -> bool:
+    return device.cores * copied(layout, tiles, planes) <= most_bytes(layout.workload)
+
+
+def copied(layout: TileLayout, tiles: int, planes: int = 1) -> int:
+    """Return the bytes of rows that a task of so many tiles of so many planes copies."""
+    read = inputs(layout.axes[0], layout.folded[0], planes)
     positions = tiles * layout.positions + layout.reach
-    return planes * positions * layout.packed_channels * layout.itemsize
+    return read * positions * layout.packed_channels * layout.itemsize
 
 
 def apply(
@@ -98,8 +120,9 @@ def apply(
         parallel, middle = [cb, rd, rh, rw], [n, qd, mb]
     else:
         task, tiles = sch.split(mb, [None, decide("task_h", task_candidates(layout, device))])
-        parallel, channels = [n, qd, task], [rd, rh, rw, cb]
-        middle = [tiles, *channels] if order == "rows" else [*channels, tiles]
+        planes, qd = sch.split(qd, [None, decide("task_d", plane_candidates(layout, device))])
+        parallel, channels = [n, planes, task], [rd, rh, rw, cb]
+        middle = [qd, tiles, *channels] if order == "rows" else [*channels, qd, tiles]
     sch.reorder(*parallel, *middle, mi, i, nb, v)
     outer = sch.fuse(*parallel)
     sch.parallel(outer)

@@ -8,7 +8,7 @@ from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.phases import Axis
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["fits", "most_bytes"]
+__all__ = ["fits", "inputs", "most_bytes"]
 
 # What a kernel may take beside its arguments: so many bytes, or this share of the output where that is more.
 _WORKSPACE_BYTES = 1_000_000
@@ -24,7 +24,7 @@ def fits(layout: AnyLayout, tile: tuple[int, int], phases: int = 1, copies: int 
     size = 0
     if layout.copied:
         planes, rows = (
-            _inputs(axis, folded, positions) + sum(margin) * (positions >= axis.quotients)
+            inputs(axis, folded, positions) + sum(margin) * (positions >= axis.quotients)
             for axis, folded, margin, positions in zip(
                 axes, layout.folded, layout.margins, tile, strict=False
             )
@@ -48,7 +48,7 @@ def most_bytes(workload: Workload) -> float:
     return max(_WORKSPACE_BYTES, _WORKSPACE_SHARE * output)
 
 
-def _inputs(axis: Axis, folded: bool, positions: int) -> int:
+def inputs(axis: Axis, folded: bool, positions: int) -> int:
     """Return how many input positions so many output positions of an axis read, all their phases together."""
     first, last = axis.reads
     of_one = last - first + 1 - (axis.quotients - 1)

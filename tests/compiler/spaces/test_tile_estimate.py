@@ -1,0 +1,65 @@
+"""Does the estimate prefer what costs less?"""
+
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("tvm")
+
+from tvm_conv3dt import device as catalogue
+from tvm_conv3dt.compiler.spaces.default_point import default_point
+from tvm_conv3dt.compiler.spaces.point import Point
+from tvm_conv3dt.compiler.spaces.tile_estimate import tile_estimate
+from tvm_conv3dt.compiler.tile_layout import TileLayout
+from tvm_conv3dt.spec import Workload
+
+UNIT = catalogue.get("x86-64-v4-amx")
+
+
+def workload(size, channels, kernel=2):
+    in_channels, out_channels = channels
+    return Workload.make(
+        (1, *size, in_channels),
+        (kernel, kernel, kernel, out_channels, in_channels),
+        (1, *(2 * each for each in size), out_channels),
+        2,
+        dtype="bfloat16",
+    )
+
+
+def cycles(its, squares, order="rows", device=UNIT, **tasks):
+    layout = TileLayout.of(its, squares)
+    point = Point(layout.name, order, squares[1], squares[0], **tasks)
+    return tile_estimate(layout, device, point)
+
+
+def test_tile_that_loads_less_for_each_product_is_preferred():
+    its = workload((16, 16, 16), (256, 128))
+    assert cycles(its, (2, 2)) < cycles(its, (1, 2)) < cycles(its, (1, 1))
+
+
+def test_tile_with_channels_that_nobody_wants_is_not():
+    its = workload((16, 16, 16), (256, 16))
+    assert cycles(its, (2, 1)) < cycles(its, (2, 2))
+
+
+def test_more_cores_take_less_time_until_there_are_no_more_tasks():
+    its = workload((4, 16, 16), (64, 64))
+    whole = TileLayout.of(its, (1, 1)).tiles
+    found = [
+        cycles(its, (1, 1), device=replace(UNIT, cores=cores), task_h=whole)
+        for cores in (1, 2, 4, 8)
+    ]
+    assert found[0] > found[1] > found[2] == found[3]
+
+
+def test_planes_that_share_rows_are_copied_together():
+    its = workload((8, 16, 16), (64, 64), kernel=3)
+    whole = TileLayout.of(its, (1, 1)).tiles
+    assert cycles(its, (1, 1), task_h=whole, task_d=2) < cycles(its, (1, 1), task_h=whole)
+
+
+@pytest.mark.parametrize(("out_channels", "unit"), [(1, False), (16, True), (64, True)])
+def test_default_is_the_unit_where_its_channels_are_filled(out_channels, unit):
+    point = default_point(workload((16, 32, 32), (64, out_channels), kernel=3), UNIT)
+    assert point.formulation.startswith("amx-") == unit
