@@ -31,7 +31,15 @@ from tvm_conv3dt.errors import CompileError, Conv3dtError, describe
 from tvm_conv3dt.gpu import KernelResources
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["GpuCode", "Kernel", "compile_kernel", "export", "new_schedule", "pack_symbol"]
+__all__ = [
+    "GpuCode",
+    "Kernel",
+    "compile_kernel",
+    "export",
+    "new_schedule",
+    "pack_symbol",
+    "register_intrinsics",
+]
 
 
 @dataclass(frozen=True)
@@ -99,14 +107,19 @@ def pack_symbol(workload: Workload) -> str:
 
 def new_schedule(layout: AnyLayout) -> s_tir.Schedule:
     """Return a fresh schedule of an operator, nothing decided."""
+    register_intrinsics(layout)
+    return s_tir.Schedule(define(layout, layout.workload.id))
+
+
+def register_intrinsics(layout: AnyLayout) -> None:
+    """Make those tensor intrinsics known to TVM that a trace of a layout names."""
     if isinstance(layout, DotLayout):
-        lane_sums(layout.lanes, layout.outputs, layout.workload.sum_dtype)  # a trace names it
+        lane_sums(layout.lanes, layout.outputs, layout.workload.sum_dtype)
     if isinstance(layout, GemmLayout) and layout.matrix_units:
-        fragments()  # as above
+        fragments()
     if isinstance(layout, TileLayout):
         for scalar in (False, True):
             tile_intrinsics(layout.squares, layout.column_squares, scalar)
-    return s_tir.Schedule(define(layout, layout.workload.id))
 
 
 def compile_kernel(layout: AnyLayout, device: Device, schedule: s_tir.Schedule) -> Kernel:

@@ -12,12 +12,12 @@ pytest.importorskip("tvm")
 
 from tvm.s_tir import meta_schedule as ms
 
+from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler import kernel, schedule
-from tvm_conv3dt.compiler.layout import PHASES
 from tvm_conv3dt.compiler.search.log import TuningLog
-from tvm_conv3dt.compiler.spaces import llvm
 from tvm_conv3dt.compiler.target import target_of
 from tvm_conv3dt.errors import FileFormatError, FileWriteError, SignatureError, TuningError
+from tvm_conv3dt.spec import Workload
 
 RUN = {"trials": 3, "seed": 7, "started": "2026-01-01T00:00:00+00:00"}
 
@@ -39,9 +39,8 @@ def filled(log):
 def fill(log, seconds):
     database = log.database()
     sch = schedule.default_schedule(log.workload, log.device).apply(log.device)
-    stored = database.commit_workload(
-        kernel.new_schedule(llvm.layout_of(log.workload, log.device, PHASES)).mod
-    )
+    default = schedule.default_schedule(log.workload, log.device)
+    stored = database.commit_workload(kernel.new_schedule(default.layout(log.device)).mod)
     for each in seconds:
         database.commit_tuning_record(
             ms.database.TuningRecord(sch.trace, stored, [each], target_of(log.device), None)
@@ -176,6 +175,15 @@ def test_pruned_log_keeps_the_fastest(filled):
     assert times(filled) == [1.0, 2.0]
 
 
+def test_pruned_log_keeps_no_definition_after_the_last_that_is_needed(filled):
+    definitions = filled.path / "database_workload.json"
+    (needed,) = definitions.read_text().splitlines()
+    definitions.write_text(f"{needed}\n" * 3)
+    filled.prune(2)
+    assert definitions.read_text() == f"{needed}\n"
+    assert times(filled) == [1.0, 2.0]
+
+
 def test_pruning_to_more_than_there_are_keeps_all(filled):
     filled.prune(10)
     assert times(filled) == [1.0, 2.0, 3.0]
@@ -211,3 +219,26 @@ def test_folder_that_cannot_be_written_is_an_error(host, small, tmp_path):
     with pytest.raises(FileWriteError, match=r"failed to write tuning log .*--logs"):
         with log.writing():
             pass
+
+
+def test_log_is_read_in_a_process_that_has_made_no_such_schedule(tmp_path):
+    """Traces name tensor intrinsics, which a process must know before it reads them."""
+    workload = Workload.make(
+        (1, 4, 8, 8, 256), (1, 2, 2, 64, 256), (1, 4, 16, 16, 64), (1, 2, 2), dtype="bfloat16"
+    )
+    device = catalogue.get("x86-64-v4-amx")
+    assert schedule.default_schedule(workload, device).formulation.startswith("amx-")
+    log = TuningLog(tmp_path, device, workload)
+    with log.writing():
+        log.write_runs([RUN])
+        fill(log, [1.0])
+    code = f"""
+from pathlib import Path
+from tvm_conv3dt import device
+from tvm_conv3dt.compiler.search.log import TuningLog
+from tvm_conv3dt.spec import Workload
+log = TuningLog(Path({str(tmp_path)!r}), device.get("x86-64-v4-amx"), Workload.from_id({workload.id!r}))
+print(len(log.database().get_all_tuning_records()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"

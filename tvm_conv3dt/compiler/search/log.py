@@ -17,7 +17,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 from tvm.s_tir import meta_schedule as ms
 
+from tvm_conv3dt.compiler import kernel
 from tvm_conv3dt.compiler.schedule import check_signature, signature
+from tvm_conv3dt.compiler.spaces.space import space_of
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import FileFormatError, FileWriteError, TuningError, describe
 from tvm_conv3dt.files import read_json, write_atomic, write_json
@@ -126,6 +128,7 @@ class TuningLog:
         for file in (self._records_file, self._workload_file):
             _drop_unfinished_line(file)
         self._check_records()
+        self._register_intrinsics()
         try:
             return ms.database.JSONDatabase(str(self._workload_file), str(self._records_file))
         except (ValueError, RuntimeError, TypeError) as error:
@@ -157,10 +160,24 @@ class TuningLog:
         )
 
     def prune(self, keep: int) -> None:
-        """Keep the `keep` fastest records."""
+        """Keep the `keep` fastest records, and of the definitions, one for each layout, none after the last that they need.
+
+        Records name definitions by their lines: so those keep their places, and a crash between the two files does no harm.
+        """
         lines = self._records_file.read_text(encoding="utf-8").splitlines()
         lines.sort(key=lambda line: _median(json.loads(line)[1][1]))
-        write_atomic(self._records_file, "".join(f"{line}\n" for line in lines[:keep]))
+        del lines[keep:]
+        write_atomic(self._records_file, "".join(f"{line}\n" for line in lines))
+        last = max((int(json.loads(line)[0]) for line in lines), default=-1)
+        definitions = self._workload_file.read_text(encoding="utf-8").splitlines()[: last + 1]
+        write_atomic(self._workload_file, "".join(f"{line}\n" for line in definitions))
+
+    def _register_intrinsics(self) -> None:
+        """Make known to TVM what traces may name, or it reads none that does."""
+        space = space_of(self.device)
+        for point in space.default_points(self.workload, self.device):
+            layout = space.layout_of(self.workload, self.device, point.formulation)
+            kernel.register_intrinsics(layout)
 
     def _check(self) -> dict[str, Any]:
         values = read_json(self._run_file, SCHEMA)

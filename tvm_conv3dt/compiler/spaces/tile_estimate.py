@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil, prod
+from math import ceil, gcd, prod
 
 from tvm_conv3dt.compiler.spaces.memory_model import NEAR, fetch, write
 from tvm_conv3dt.compiler.spaces.point import Point
@@ -19,6 +19,8 @@ _TAP_CYCLES = 8
 _TILE_CYCLES = 60  # registers cleared and stored, which waits for the last products
 _POSITION_CYCLES = 5  # where it belongs
 _VECTOR_CYCLES = 2.5  # of results: loaded, bias, activation, rounded, stored
+_VECTOR = 4  # results that are worth one
+_SCALAR = 8.0  # times what a vector takes: rounded by integers
 _TASK_CYCLES = 400
 _L2_BYTES_PER_CYCLE = 32
 _COPY_BYTES_PER_CYCLE = 8  # of a position's channels
@@ -92,5 +94,6 @@ def _copying(layout: TileLayout, device: Device, copies: float) -> float:
 
 
 def _stores(layout: TileLayout) -> float:
-    """Return how many stores a vector of results takes."""
-    return SQUARE if layout.channels % SQUARE and layout.channels < layout.lanes else 1.0
+    """Return what a vector of results costs beside one that is stored as it is."""
+    together = gcd(layout.channels, SQUARE) if layout.channels < layout.lanes else SQUARE
+    return 1.0 if together >= _VECTOR else _SCALAR * min(layout.channels, SQUARE)
