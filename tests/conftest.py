@@ -1,5 +1,7 @@
 """Options of the conformance sweep, and what it tells: seed and counts, in the header and at the end."""
 
+from typing import Any
+
 import pytest
 
 SEED = 20261123
@@ -39,6 +41,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[TOLD] = []
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    # One of several processes (pytest-xdist) hands over what it has to tell.
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["told"] = session.config.stash[TOLD]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    node.config.stash[TOLD].extend(getattr(node, "workeroutput", {}).get("told", []))
 
 
 def pytest_report_header(config: pytest.Config) -> str:
