@@ -15,6 +15,7 @@ from tvm_conv3dt.compiler.spaces.point import Family, Point, point_of
 from tvm_conv3dt.compiler.tile_layout import TileLayout
 from tvm_conv3dt.reference import random_data, reference
 from tvm_conv3dt.spec import ACTIVATIONS, Workload
+from tvm_conv3dt.threads import pool_arguments
 
 from ..geometries import COMMON
 from ..geometries import make as of_geometry
@@ -163,9 +164,9 @@ def test_result_does_not_depend_on_the_threads(device, call, built):
     config = tvm.get_global_func("runtime.config_threadpool")
     found = []
     for threads in (1, 2, 3):
-        config(1, threads)
+        config(*pool_arguments(threads, size=3))
         found += [call(each, *data).tobytes() for each in kernels]
-    config(1, device.cores)
+    config(*pool_arguments(device.cores, size=3))
     assert len(set(found)) == 1
 
 

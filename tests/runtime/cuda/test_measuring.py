@@ -24,7 +24,11 @@ def bundle(make, workload):
         codes.append(code)
         return found
 
-    return SimpleNamespace(layer=lambda which: layer, operator=operator, codes=codes)
+    class Bundle(SimpleNamespace):
+        def __contains__(self, which):
+            return which == workload
+
+    return Bundle(layer=lambda which: layer, operator=operator, codes=codes)
 
 
 def test_layer_is_verified(bundle, workload):
