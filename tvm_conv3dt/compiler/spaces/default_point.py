@@ -11,7 +11,7 @@ from __future__ import annotations
 from math import ceil, prod
 
 from tvm_conv3dt.compiler.definition import AnyLayout
-from tvm_conv3dt.compiler.dot_layout import DotLayout
+from tvm_conv3dt.compiler.dot_layout import DOT_HALVES, DOT_PAIRS, DotLayout
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.spaces.channel_nest import stores_vectors
 from tvm_conv3dt.compiler.spaces.llvm import layout_of, points
@@ -76,7 +76,7 @@ def _dot_estimate(layout: DotLayout, device: Device, point: Point) -> float:
     turns = depth.kernel * height.kernel / outputs_per_row_phase * layout.in_blocks
     products = layout.outputs * turns * width.kernel / width.phases
     vector = (
-        products / _FMA_PER_CYCLE
+        _dot_operations(layout, device, products, layout.inputs * turns) / _FMA_PER_CYCLE
         + _TAP_CYCLES * turns
         + 2 * (layout.lanes - 1)  # the tree of shuffles
         + _TILE_CYCLES
@@ -102,6 +102,24 @@ def _dot_estimate(layout: DotLayout, device: Device, point: Point) -> float:
     written = point.task_h * depth.phases * height.phases
     task += _turning_back(layout, written * width.output, written)
     return float(task * ceil(tasks / device.cores))
+
+
+def _pair_cost(device: Device) -> float:
+    """Return how many multiply-adds take as long as an instruction for pairs.
+
+    CPUs with matrix units are Intel's, whose vectors start one every second cycle.
+    """
+    return 4.0 if "amx_bf16" in device.cpu_features else 1.0
+
+
+def _dot_operations(layout: DotLayout, device: Device, products: float, inputs: float) -> float:
+    """Return how many multiply-adds take as long as so many products of blocks, whose inputs are so many blocks."""
+    if layout.formulation == DOT_PAIRS:
+        return products * _pair_cost(device)
+    if layout.formulation == DOT_HALVES:
+        return 2 * products + 2 * inputs  # of each input a shift and a mask
+    widened = layout.workload.dtype == "bfloat16"  # zeros put between, and a shift
+    return products + 2 * inputs * widened
 
 
 def _channel_estimate(layout: Layout, device: Device, point: Point) -> float:

@@ -13,8 +13,9 @@ from typing import Any
 from tvm import s_tir
 
 from tvm_conv3dt.compiler.definition import AnyLayout
-from tvm_conv3dt.compiler.dot_layout import DOT, DotLayout
+from tvm_conv3dt.compiler.dot_layout import DOT, DOT_HALVES, DOT_PAIRS, DotLayout
 from tvm_conv3dt.compiler.layout import PHASES, Layout, foldings
+from tvm_conv3dt.compiler.pair_products import FEATURES
 from tvm_conv3dt.compiler.spaces import channel_nest, dot_nest, tile_nest
 from tvm_conv3dt.compiler.spaces.point import Choose, Family, Point
 from tvm_conv3dt.compiler.spaces.tile_nest import TILES
@@ -31,8 +32,8 @@ def layout_of(workload: Workload, device: Device, formulation: str) -> AnyLayout
     if formulation.startswith("amx-"):
         return TileLayout.parse(workload, formulation)
     lanes = _lanes(workload, device)
-    if formulation == DOT:
-        return DotLayout(workload, lanes)
+    if formulation.startswith(DOT):
+        return DotLayout(workload, lanes, formulation)
     return Layout(workload, lanes, formulation)
 
 
@@ -67,7 +68,19 @@ def _vector_formulations(workload: Workload, device: Device) -> list[str]:
     layouts = [Layout(workload, lanes, f) for f in foldings(workload)]
     # As many channels as there are outputs in a volume would make one task of it all.
     folded = [each.formulation for each in layouts if each.dense and each.channels <= lanes * 64]
-    return [PHASES, *folded, *([DOT] if DotLayout.fits(workload, lanes) else [])]
+    return [PHASES, *folded, *_dots(workload, device, lanes)]
+
+
+def _dots(workload: Workload, device: Device, lanes: int) -> list[str]:
+    """Return the formulations with input channels in the lanes."""
+    found = [f for f in (DOT, DOT_HALVES, DOT_PAIRS) if DotLayout.fits(workload, lanes, f)]
+    if DOT_HALVES in found and not dot_nest.holds_halves(
+        DotLayout(workload, lanes, DOT_HALVES), device
+    ):
+        found.remove(DOT_HALVES)
+    if DOT_PAIRS in found and FEATURES.isdisjoint(device.cpu_features):
+        found.remove(DOT_PAIRS)
+    return found
 
 
 def _lanes(workload: Workload, device: Device) -> int:
