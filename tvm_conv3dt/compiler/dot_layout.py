@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+from tvm_conv3dt.compiler.elements import STORED_BFLOAT16
 from tvm_conv3dt.compiler.rows import Rows
 from tvm_conv3dt.phases import Axis
 from tvm_conv3dt.spec import Workload
@@ -166,7 +167,7 @@ class DotLayout(Rows):
     @property
     def packed_dtype(self) -> str:
         """The dtype of packed filters: pairs are bfloat16, as compiled code takes it."""
-        return "uint16" if self.formulation == DOT_PAIRS else self.workload.sum_dtype
+        return STORED_BFLOAT16 if self.formulation == DOT_PAIRS else self.workload.sum_dtype
 
     @property
     def rounds_at_the_end(self) -> bool:

@@ -20,6 +20,7 @@ from tvm_conv3dt.compiler.dot_layout import DOT_PAIRS, DotLayout
 from tvm_conv3dt.compiler.elements import STORED_BFLOAT16, array_shape, narrow, stored_dtype, widen
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.compiler.pair_layout import PairLayout
 from tvm_conv3dt.compiler.taps import folded_tap
 from tvm_conv3dt.compiler.tile_layout import DEPTH, SQUARE, TileLayout
 
@@ -47,6 +48,9 @@ def define_packing(layout: AnyLayout, symbol: str) -> tirx.PrimFunc:
         if isinstance(layout, TileLayout):
             cb, td, th, tw, kb, nb, k, v, e = index
             index = cb, td, th, tw, kb * DEPTH + k * 2 + e, nb * SQUARE + v
+        if isinstance(layout, PairLayout):
+            cb, td, th, tw, k, v, e = index
+            index = cb, td, th, tw, k * 2 + e, v
         return _of_output_channels(layout, filters, index)
 
     packed = te.compute(layout.packed_shape, element, "packed")

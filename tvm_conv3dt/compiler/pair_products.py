@@ -21,10 +21,12 @@ import tvm_ffi
 from tvm import ir, sym, tirx
 from tvm.target import codegen
 
-__all__ = ["FEATURES", "add_pair", "lower", "multiply_pairs", "pair", "upper"]
+from tvm_conv3dt.device import Device
 
-FEATURES = frozenset({"avx512_bf16", "bf16"})
-"""Names, in the catalogue of devices, of the CPU features with instructions for pairs."""
+__all__ = ["add_pair", "lower", "multiplies_pairs", "multiply_pairs", "pair", "upper"]
+
+# Names, in the catalogue of devices, of the CPU features with instructions for pairs.
+_FEATURES = frozenset({"avx512_bf16", "bf16"})
 
 _HALF = 16
 _UPPER = -(1 << _HALF)
@@ -72,6 +74,11 @@ _INSTRUCTIONS = {
         _Instruction("bf16", "llvm.aarch64.neon.bfdot.v4f32.v8bf16"),
     ],
 }
+
+
+def multiplies_pairs(device: Device) -> bool:
+    """Whether a device has an instruction for pairs."""
+    return not _FEATURES.isdisjoint(device.cpu_features)
 
 
 def pair(first: Any, second: Any) -> Any:
@@ -172,27 +179,26 @@ def _half(value: Any, kind: _Half) -> Any:
 
 
 def _loaded_at_once(value: Any, analyzer: sym.Analyzer) -> Any:
-    """Return a vector of pairs that follow each other in memory as a load of them; any other value as it is."""
+    """Return a pair in memory, or a vector of those that follow each other, as a load of it; any other value as it is."""
     first, shifted = value.a, value.b
     if not (isinstance(shifted, tirx.LShift) and _is(shifted.b, _HALF)):
         return value
-    ramps = []
+    lanes, places = _lanes(value), []
     for half in (first, shifted.a):
         load = half.value if isinstance(half, tirx.Cast) else None
         if not isinstance(load, ir.TensorLoad) or len(load.indices) != 1:
             return value
-        ramp = load.indices[0]
-        if not (isinstance(ramp, tirx.Ramp) and _is(ramp.stride, 2)):
-            return value
-        ramps.append((load.source, ramp.base))
-    (buffer, base), (other, next_base) = ramps
-    if not (buffer.same_as(other) and analyzer.can_prove_equal(next_base - base, 1)):
+        place = load.indices[0]
+        if lanes > 1:
+            if not (isinstance(place, tirx.Ramp) and _is(place.stride, 2)):
+                return value
+            place = place.base
+        places.append((load.source, place))
+    (buffer, start), (other, after) = places
+    if not (buffer.same_as(other) and analyzer.can_prove_equal(after - start, 1)):
         return value
-    lanes = _lanes(value)
-    one = tirx.const(1, base.ty.dtype)
-    return tirx.reinterpret(
-        f"int32x{lanes}", tirx.BufferLoad(buffer, [tirx.Ramp(base, one, 2 * lanes)])
-    )
+    halves = tirx.BufferLoad(buffer, [tirx.Ramp(start, tirx.const(1, start.ty.dtype), 2 * lanes)])
+    return tirx.reinterpret("int32" if lanes == 1 else f"int32x{lanes}", halves)
 
 
 def _is(value: Any, number: int) -> bool:

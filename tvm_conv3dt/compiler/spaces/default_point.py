@@ -13,6 +13,7 @@ from math import ceil, prod
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.dot_layout import DOT_HALVES, DOT_PAIRS, DotLayout
 from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.compiler.pair_layout import PairLayout
 from tvm_conv3dt.compiler.spaces.channel_nest import stores_vectors
 from tvm_conv3dt.compiler.spaces.llvm import layout_of, points
 from tvm_conv3dt.compiler.spaces.memory_model import NEAR, fetch, write
@@ -135,7 +136,7 @@ def _channel_estimate(layout: Layout, device: Device, point: Point) -> float:
     tiles_c = ceil(layout.blocks / point.vectors)
     rows = workload.batch * depth.quotients * tiles_h  # of tiles
     # Of a row of tiles, one phase of depth and height, all phases of width.
-    tile = _tile_cycles(layout, point.tile_h * point.tile_w, point.vectors)
+    tile = _tile_cycles(layout, device, point.tile_h * point.tile_w, point.vectors)
     row_cycles = tiles_w * tiles_c * tile
 
     itemsize = layout.itemsize
@@ -189,13 +190,15 @@ def _turning(layout: AnyLayout, positions: int, planes: int, channels: int) -> f
     return positions * channels / layout.lanes * _TURN_CYCLES + planes * channels * _RUN_CYCLES
 
 
-def _tile_cycles(layout: Layout, positions: int, vectors: int) -> float:
+def _tile_cycles(layout: Layout, device: Device, positions: int, vectors: int) -> float:
     """Cycles of one register tile whose operands are in the first cache."""
     taps = layout.multiplications / layout.workload.in_channels
+    paired = isinstance(layout, PairLayout)
+    turns = taps * layout.pairs if isinstance(layout, PairLayout) else layout.multiplications
     step = max(
-        positions * vectors / _FMA_PER_CYCLE,
+        positions * vectors * (_pair_cost(device) if paired else 1) / _FMA_PER_CYCLE,
         (positions + vectors) / _LOADS_PER_CYCLE,
         _FMA_LATENCY,
     )
     stores = positions * vectors * (1 if stores_vectors(layout) else layout.lanes)
-    return step * layout.multiplications + _TAP_CYCLES * taps + _TILE_CYCLES + stores
+    return step * turns + _TAP_CYCLES * taps + _TILE_CYCLES + stores
