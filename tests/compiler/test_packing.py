@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 tvm = pytest.importorskip("tvm")
+ml_dtypes = pytest.importorskip("ml_dtypes")
 
-from tvm_conv3dt.compiler.dot_layout import DotLayout
+from tvm_conv3dt.compiler.dot_layout import DOT_HALVES, DOT_PAIRS, DotLayout
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.packing import define_packing
+from tvm_conv3dt.compiler.pair_layout import PairLayout
+from tvm_conv3dt.memory import stored
 from tvm_conv3dt.spec import Workload
 
 
@@ -24,8 +27,10 @@ def pack(layout, filters):
     module = tvm.compile(
         tvm.IRModule({"pack": define_packing(layout, "pack")}), target={"kind": "llvm"}
     )
-    packed = tvm.runtime.tensor(np.full(layout.packed_shape, np.nan, np.float32))
-    module["pack"](tvm.runtime.tensor(filters), packed)
+    bits = np.empty(layout.packed_shape, layout.packed_dtype)
+    bits.view(np.uint8)[...] = 0xFF
+    packed = tvm.runtime.tensor(bits)
+    module["pack"](tvm.runtime.tensor(stored(filters)), packed)
     return packed.numpy()
 
 
@@ -62,6 +67,35 @@ def test_input_channels_that_two_blocks_share_have_half_a_filter_in_each(in_chan
         expected[..., -2, -shared:] /= 2
         expected[..., -1, :shared] /= 2
     assert np.array_equal(pack(DotLayout(workload, lanes), filters), expected)
+
+
+@pytest.mark.parametrize("in_channels", [16, 19, 33])
+def test_pairs_of_input_channels_stand_together_and_halves_apart(in_channels):
+    workload = workload_of(2, in_channels).recast(dtype="bfloat16")
+    filters = distinct(workload).astype(ml_dtypes.bfloat16)
+    starts = [*range(0, in_channels - 16, 16), in_channels - 16]
+    expected = np.stack([filters[..., s : s + 16] for s in starts], axis=4)
+    shared = len(starts) * 16 - in_channels
+    if shared:
+        expected[..., -2, -shared:] /= 2
+        expected[..., -1, :shared] /= 2
+    pairs = expected.reshape(*expected.shape[:-1], 8, 2)
+    packed = pack(DotLayout(workload, 8, DOT_PAIRS), filters)
+    assert np.array_equal(packed.view(ml_dtypes.bfloat16), pairs)
+    halves = np.swapaxes(pairs, -1, -2).astype(np.float32)
+    assert np.array_equal(pack(DotLayout(workload, 8, DOT_HALVES), filters), halves)
+
+
+@pytest.mark.parametrize("in_channels", [1, 4, 7])
+def test_pairs_for_output_channels_in_lanes_end_with_a_zero(in_channels):
+    workload = workload_of(9, in_channels).recast(dtype="bfloat16")
+    filters = distinct(workload).astype(ml_dtypes.bfloat16)
+    even = np.zeros((*filters.shape[:-1], in_channels + in_channels % 2), filters.dtype)
+    even[..., :in_channels] = filters
+    pairs = even.reshape(*filters.shape[:-1], -1, 2)
+    expected = np.stack([np.swapaxes(pairs[:, :, :, s : s + 8], 3, 4) for s in (0, 1)])
+    packed = pack(PairLayout(workload, 8), filters)
+    assert np.array_equal(packed.view(ml_dtypes.bfloat16), expected)
 
 
 def test_values_that_are_not_finite_are_kept():

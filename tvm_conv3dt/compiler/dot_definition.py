@@ -10,17 +10,22 @@ With ``o = s * q + r`` on every axis, and an output of a row as ``(f, e)``, vect
     sums[n, qd, rd, qh, rh, f, e] = sum over v of accumulator[n, qd, rd, qh, rh, f, e, v]
 
 where lane ``e`` of vector ``f`` is the output ``(qw, rw, c)``: they follow each other as they do in the row.
+
+With pairs each product is the sum of two, of channels ``first(cb) + 2 * v`` and the next: see
+`tvm_conv3dt.compiler.pair_products`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tvm import te, tirx
 
 from tvm_conv3dt.compiler.blocks import block_start
-from tvm_conv3dt.compiler.dot_layout import DotLayout
+from tvm_conv3dt.compiler.dot_layout import DOT_HALVES, DOT_PAIRS, DotLayout
 from tvm_conv3dt.compiler.operands import Operands
+from tvm_conv3dt.compiler.pair_products import add_pair, lower, pair, upper
 from tvm_conv3dt.compiler.place import Place
 from tvm_conv3dt.compiler.taps import inside, less, tap_of
 
@@ -35,9 +40,9 @@ def define_dot(layout: DotLayout, operands: Operands, name: str) -> Any:
     workload, axes, lanes = layout.workload, layout.axes, layout.lanes
     zero = tirx.const(0, workload.sum_dtype)
     width = axes[2]
-    packed = operands.packed
+    source = _pairs_of(operands) if layout.pairs else operands.rows(layout)
 
-    source = operands.rows(layout)
+    absent = tirx.const(0, "int32") if layout.pairs else zero
 
     # The input with zeros around its rows: never stored, every use of it becomes a condition.
     before = max(0, -width.reads[0])
@@ -48,9 +53,9 @@ def define_dot(layout: DotLayout, operands: Operands, name: str) -> Any:
     def element(n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
         within = [w >= before] * at_start + [w < width.input + before] * at_end
         value = source(n, d, h, w - before, c)
-        return tirx.if_then_else(tirx.all(*within), value, zero) if within else value
+        return tirx.if_then_else(tirx.all(*within), value, absent) if within else value
 
-    shape = (workload.batch, *layout.row_sizes, extent, workload.in_channels)
+    shape = (workload.batch, *layout.row_sizes, extent, workload.in_channels - layout.pairs)
     read = te.compute(shape, element, "read")
 
     margins = layout.margins
@@ -58,6 +63,7 @@ def define_dot(layout: DotLayout, operands: Operands, name: str) -> Any:
         te.reduce_axis((0, axis.taps), f"j{name}") for name, axis in zip("dhw", axes, strict=True)
     )
     cb = te.reduce_axis((0, layout.in_blocks), "cb")
+    halves = [te.reduce_axis((0, 2), "half")] * (layout.formulation == DOT_HALVES)
 
     def products(*index: Any) -> Any:
         n, qd, rd, qh, rh, f, e, v = index
@@ -72,14 +78,17 @@ def define_dot(layout: DotLayout, operands: Operands, name: str) -> Any:
         if layout.rows != axes[1].quotients:
             present.append(less(qh, axes[1].quotients))
         d, h, w = (tap.input for tap in taps)
-        channel = block_start(cb, lanes, workload.in_channels) + v
-        product = (
-            read[n, d + margins[0][0], h + margins[1][0], w + before, channel]
-            * packed[(*(tap.number for tap in taps), c, cb, v)]
+        start = block_start(cb, layout.block_channels, workload.in_channels)
+        channel = start + (v * 2 if layout.pairs else v)
+        product = _product(
+            layout,
+            operands.packed,
+            read[n, d + margins[0][0], h + margins[1][0], w + before, channel],
+            (*(tap.number for tap in taps), c, cb, *halves, v),
         )
         if present:
             product = tirx.if_then_else(tirx.all(*present), product, zero)
-        return te.sum(product, axis=[jd, jh, cb, jw])
+        return te.sum(product, axis=[jd, jh, cb, *halves, jw])
 
     depth_axis, height_axis, _ = axes
     domain = (
@@ -99,6 +108,25 @@ def define_dot(layout: DotLayout, operands: Operands, name: str) -> Any:
         return operands.result(sums(*index), index[-1] % workload.out_channels)
 
     return te.compute(domain, result, name, varargs_names=names)
+
+
+def _pairs_of(operands: Operands) -> Callable[..., Any]:
+    """Return what gives a pair of the input's elements, by the index of the first, with channels last."""
+
+    def element(n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
+        return pair(operands.stored(n, d, h, w, c), operands.stored(n, d, h, w, c + 1))
+
+    return element
+
+
+def _product(layout: DotLayout, packed: Any, value: Any, place: tuple[Any, ...]) -> Any:
+    """Return what a lane adds of an input's block, and of the place of a filter's block."""
+    if layout.formulation == DOT_PAIRS:
+        return add_pair(value, pair(packed[(*place, 0)], packed[(*place, 1)]))
+    if layout.formulation == DOT_HALVES:
+        half = place[-2]
+        value = tirx.if_then_else(half == 0, lower(value), upper(value))
+    return value * packed[place]
 
 
 def place_of(layout: DotLayout, index: Any) -> Place:

@@ -4,6 +4,9 @@ One output is then a dot product, accumulated in a vector of its own whose lanes
 that stand together in a row of the output, all phases of the width and all channels, are computed
 together: as many as a vector has lanes, so that their sums are one vector again. No tap is multiplied by
 zero, and the input is read where it lies.
+
+bfloat16 may be read in pairs of channels, a pair in each lane (`tvm_conv3dt.compiler.pair_products`). Their filters are pairs
+too, for the instruction that multiplies pairs, or float32, lower halves apart from upper ones.
 """
 
 from __future__ import annotations
@@ -12,14 +15,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+from tvm_conv3dt.compiler.elements import STORED_BFLOAT16
 from tvm_conv3dt.compiler.rows import Rows
 from tvm_conv3dt.phases import Axis
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["DOT", "DotLayout"]
+__all__ = ["DOT", "DOT_HALVES", "DOT_PAIRS", "DotLayout"]
 
 DOT = "dot"
 """The name of this formulation."""
+
+DOT_PAIRS = "dot-pairs"
+"""That of the one with pairs of channels in the lanes, of the input and of filters."""
+
+DOT_HALVES = "dot-halves"
+"""That of the one with pairs of the input's channels, whose filters are float32."""
 
 _ROWS = 4
 
@@ -32,12 +42,14 @@ class DotLayout(Rows):
     ----------
     workload : Workload
     lanes : int
-        Input channels of one block: the elements of the target's vector.
+        Input channels of one block, or pairs of them: the elements of the target's vector.
+    formulation : str
+        `DOT`, `DOT_PAIRS` or `DOT_HALVES`.
     """
 
     workload: Workload
     lanes: int
-    formulation: ClassVar[str] = DOT
+    formulation: str = DOT
     folded: ClassVar[tuple[bool, bool, bool]] = (False, False, False)
     halo: ClassVar[tuple[int, int]] = (0, 0)
 
@@ -47,11 +59,26 @@ class DotLayout(Rows):
         return False
 
     @classmethod
-    def fits(cls, workload: Workload, lanes: int) -> bool:
-        """Whether there are channels to fill a vector, few enough outputs in a position, and something to add up."""
-        per_position = workload.phase_axes[2].phases * workload.out_channels
-        filled = workload.in_channels >= lanes > 1 and per_position <= lanes
-        return filled and workload.reached
+    def fits(cls, workload: Workload, lanes: int, formulation: str = DOT) -> bool:
+        """Whether there are channels to fill a vector, few enough outputs in a position, and something to add up.
+
+        Pairs are of bfloat16, where no row is turned.
+        """
+        layout = cls(workload, lanes, formulation)
+        if layout.pairs and (workload.dtype != "bfloat16" or layout.turned):
+            return False
+        filled = workload.in_channels >= layout.block_channels and lanes > 1
+        return filled and layout.per_position <= lanes and workload.reached
+
+    @property
+    def pairs(self) -> bool:
+        """Whether each lane has two input channels."""
+        return self.formulation != DOT
+
+    @property
+    def block_channels(self) -> int:
+        """Input channels of one block."""
+        return 2 * self.lanes if self.pairs else self.lanes
 
     @cached_property
     def axes(self) -> tuple[Axis, Axis, Axis]:
@@ -77,7 +104,7 @@ class DotLayout(Rows):
 
         Channels that both hold have half of their filter in each (see `tvm_conv3dt.compiler.packing`).
         """
-        return -(-self.workload.in_channels // self.lanes)
+        return -(-self.workload.in_channels // self.block_channels)
 
     @cached_property
     def per_position(self) -> int:
@@ -95,6 +122,11 @@ class DotLayout(Rows):
     def outputs(self) -> int:
         """Outputs in one vector of sums: at most `lanes`."""
         return self.positions * self.per_position
+
+    @property
+    def inputs(self) -> int:
+        """Positions of the input, of one row of taps, that a vector of sums reads."""
+        return self.positions + self.axes[2].taps - 1
 
     @cached_property
     def row_vectors(self) -> int:
@@ -124,6 +156,25 @@ class DotLayout(Rows):
 
     @cached_property
     def packed_shape(self) -> tuple[int, ...]:
-        """Shape of the packed filters: ``[kd, kh, kw, out_channels, in_blocks, lanes]``."""
+        """Shape of the packed filters: ``[kd, kh, kw, out_channels, in_blocks, lanes]``.
+
+        Of pairs the last is ``lanes, 2``; of halves ``2, lanes``.
+        """
         taps = (axis.kernel for axis in self.axes)
-        return (*taps, self.workload.out_channels, self.in_blocks, self.lanes)
+        block = {DOT: (self.lanes,), DOT_PAIRS: (self.lanes, 2), DOT_HALVES: (2, self.lanes)}
+        return (*taps, self.workload.out_channels, self.in_blocks, *block[self.formulation])
+
+    @property
+    def packed_dtype(self) -> str:
+        """The dtype of packed filters: pairs are bfloat16, as compiled code takes it."""
+        return STORED_BFLOAT16 if self.formulation == DOT_PAIRS else self.workload.sum_dtype
+
+    @property
+    def rounds_at_the_end(self) -> bool:
+        """Whether casts to bfloat16 are left to `tvm_conv3dt.compiler.rounding`."""
+        return self.pairs
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element of the rows that are read."""
+        return self.workload.itemsize if self.pairs else super().itemsize

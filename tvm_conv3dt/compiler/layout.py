@@ -42,6 +42,11 @@ class Layout(Rows):
     lanes: int
     formulation: str = PHASES
 
+    @property
+    def name(self) -> str:
+        """The formulation as schedules tell it."""
+        return self.formulation
+
     @cached_property
     def axes(self) -> tuple[Axis, Axis, Axis]:
         """Depth, height and width."""

@@ -16,10 +16,11 @@ from tvm import s_tir, te, tirx
 from tvm_conv3dt.compiler.arguments import element_aligned
 from tvm_conv3dt.compiler.blocks import block_start
 from tvm_conv3dt.compiler.definition import AnyLayout
-from tvm_conv3dt.compiler.dot_layout import DotLayout
+from tvm_conv3dt.compiler.dot_layout import DOT_PAIRS, DotLayout
 from tvm_conv3dt.compiler.elements import STORED_BFLOAT16, array_shape, narrow, stored_dtype, widen
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.compiler.pair_layout import PairLayout
 from tvm_conv3dt.compiler.taps import folded_tap
 from tvm_conv3dt.compiler.tile_layout import DEPTH, SQUARE, TileLayout
 
@@ -47,6 +48,9 @@ def define_packing(layout: AnyLayout, symbol: str) -> tirx.PrimFunc:
         if isinstance(layout, TileLayout):
             cb, td, th, tw, kb, nb, k, v, e = index
             index = cb, td, th, tw, kb * DEPTH + k * 2 + e, nb * SQUARE + v
+        if isinstance(layout, PairLayout):
+            cb, td, th, tw, k, v, e = index
+            index = cb, td, th, tw, k * 2 + e, v
         return _of_output_channels(layout, filters, index)
 
     packed = te.compute(layout.packed_shape, element, "packed")
@@ -91,12 +95,20 @@ def _of_output_channels(layout: Layout, filters: Any, index: Any) -> Any:
 
 def _of_input_channels(layout: DotLayout, filters: Any, index: Any) -> Any:
     """Return a packed element."""
-    td, th, tw, out_channel, cb, v = index
-    channels = layout.workload.in_channels
-    channel = block_start(cb, layout.lanes, channels) + v
-    element = widen(filters[td, th, tw, out_channel, channel], filters.dtype)
-    if channels % layout.lanes == 0:
-        return element
-    last, before = channels - layout.lanes, (layout.in_blocks - 1) * layout.lanes
-    shared = tirx.all(channel >= last, channel < before)
-    return tirx.Select(shared, element * tirx.const(0.5, layout.workload.sum_dtype), element)
+    td, th, tw, out_channel, cb, *rest = index
+    channels, block = layout.workload.in_channels, layout.block_channels
+    within = rest[0]
+    if layout.pairs:
+        v, e = rest if layout.formulation == DOT_PAIRS else reversed(rest)
+        within = 2 * v + e
+    channel = block_start(cb, block, channels) + within
+    stored = filters[td, th, tw, out_channel, channel]
+    element = widen(stored, filters.dtype)
+    if channels % block:
+        last, before = channels - block, (layout.in_blocks - 1) * block
+        shared = tirx.all(channel >= last, channel < before)
+        half = element * tirx.const(0.5, layout.workload.sum_dtype)
+        if layout.packed_dtype != layout.workload.sum_dtype:
+            return tirx.Select(shared, narrow(half, layout.packed_dtype), stored)
+        return tirx.Select(shared, half, element)
+    return stored if layout.packed_dtype == filters.dtype else element

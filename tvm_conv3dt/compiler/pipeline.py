@@ -17,6 +17,7 @@ from tvm.s_tir.pipeline import finalize_device_passes, finalize_host_passes
 
 from tvm_conv3dt.compiler.absent_taps import skip_absent_taps
 from tvm_conv3dt.compiler.overlap import overlap_tiles
+from tvm_conv3dt.compiler.pair_products import multiply_pairs
 from tvm_conv3dt.compiler.registers import split_registers
 from tvm_conv3dt.compiler.rounding import round_to_bfloat16
 from tvm_conv3dt.compiler.streaming import STREAM, stream_stores
@@ -74,6 +75,7 @@ def _pipeline() -> tuple[Any, Any, Any]:
             tirx.transform.VectorizeLoop(True),
             _pass(round_to_bfloat16),
             _pass(_wide_offsets),
+            _pass(multiply_pairs),
             _pass(stream_stores),
             tirx.transform.StorageRewrite(),
             s_tir.transform.HoistIfThenElse(),

@@ -62,6 +62,11 @@ class Rows(ABC):
         return self.turned or self.padded
 
     @property
+    def copied_channels(self) -> int:
+        """Input channels of the rows that are copied, zeros counted in."""
+        return self.workload.in_channels
+
+    @property
     def row_sizes(self) -> tuple[int, int]:
         """Depth and height of what the kernel reads, margins counted in."""
         depth, height = (

@@ -86,7 +86,7 @@ def points(layout: Layout, device: Device, family: Family) -> Iterator[Point]:
     streams = stream_candidates(layout.workload, device)
     widths = tile_w_candidates(layout, device, vectors, tile_h)
     for tile_w, stream, task_h in product(widths, streams, tasks):
-        yield Point(layout.formulation, order, vectors, tile_h, tile_w, stream, task_h)
+        yield Point(layout.name, order, vectors, tile_h, tile_w, stream, task_h)
 
 
 def _positions(device: Device, vectors: int) -> int:
@@ -139,7 +139,7 @@ def apply(
     if copied:
         tile = sch.cache_read(stored, 0, "local")
     n, qd, rd, qh, rh, qw, rw, cb, v = sch.get_loops(stored)
-    mark(sch, y, layout.formulation, order)
+    mark(sch, y, layout.name, order)
     tile_c = decide("vectors", [vectors])
     tile_h = decide("tile_h", [rows])
     tile_w = decide("tile_w", tile_w_candidates(layout, device, vectors, rows))

@@ -11,8 +11,9 @@ from __future__ import annotations
 from math import ceil, prod
 
 from tvm_conv3dt.compiler.definition import AnyLayout
-from tvm_conv3dt.compiler.dot_layout import DotLayout
+from tvm_conv3dt.compiler.dot_layout import DOT_HALVES, DOT_PAIRS, DotLayout
 from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.compiler.pair_layout import PairLayout
 from tvm_conv3dt.compiler.spaces.channel_nest import stores_vectors
 from tvm_conv3dt.compiler.spaces.llvm import layout_of, points
 from tvm_conv3dt.compiler.spaces.memory_model import NEAR, fetch, write
@@ -76,7 +77,7 @@ def _dot_estimate(layout: DotLayout, device: Device, point: Point) -> float:
     turns = depth.kernel * height.kernel / outputs_per_row_phase * layout.in_blocks
     products = layout.outputs * turns * width.kernel / width.phases
     vector = (
-        products / _FMA_PER_CYCLE
+        _dot_operations(layout, device, products, layout.inputs * turns) / _FMA_PER_CYCLE
         + _TAP_CYCLES * turns
         + 2 * (layout.lanes - 1)  # the tree of shuffles
         + _TILE_CYCLES
@@ -104,6 +105,24 @@ def _dot_estimate(layout: DotLayout, device: Device, point: Point) -> float:
     return float(task * ceil(tasks / device.cores))
 
 
+def _pair_cost(device: Device) -> float:
+    """Return how many multiply-adds take as long as an instruction for pairs.
+
+    CPUs with matrix units are Intel's, whose vectors start one every second cycle.
+    """
+    return 4.0 if "amx_bf16" in device.cpu_features else 1.0
+
+
+def _dot_operations(layout: DotLayout, device: Device, products: float, inputs: float) -> float:
+    """Return how many multiply-adds take as long as so many products of blocks, whose inputs are so many blocks."""
+    if layout.formulation == DOT_PAIRS:
+        return products * _pair_cost(device)
+    if layout.formulation == DOT_HALVES:
+        return 2 * products + 2 * inputs  # of each input a shift and a mask
+    widened = layout.workload.dtype == "bfloat16"  # zeros put between, and a shift
+    return products + 2 * inputs * widened
+
+
 def _channel_estimate(layout: Layout, device: Device, point: Point) -> float:
     """Estimate a point of `tvm_conv3dt.compiler.spaces.channel_nest`."""
     workload = layout.workload
@@ -117,7 +136,7 @@ def _channel_estimate(layout: Layout, device: Device, point: Point) -> float:
     tiles_c = ceil(layout.blocks / point.vectors)
     rows = workload.batch * depth.quotients * tiles_h  # of tiles
     # Of a row of tiles, one phase of depth and height, all phases of width.
-    tile = _tile_cycles(layout, point.tile_h * point.tile_w, point.vectors)
+    tile = _tile_cycles(layout, device, point.tile_h * point.tile_w, point.vectors)
     row_cycles = tiles_w * tiles_c * tile
 
     itemsize = layout.itemsize
@@ -171,13 +190,15 @@ def _turning(layout: AnyLayout, positions: int, planes: int, channels: int) -> f
     return positions * channels / layout.lanes * _TURN_CYCLES + planes * channels * _RUN_CYCLES
 
 
-def _tile_cycles(layout: Layout, positions: int, vectors: int) -> float:
+def _tile_cycles(layout: Layout, device: Device, positions: int, vectors: int) -> float:
     """Cycles of one register tile whose operands are in the first cache."""
     taps = layout.multiplications / layout.workload.in_channels
+    paired = isinstance(layout, PairLayout)
+    turns = taps * layout.pairs if isinstance(layout, PairLayout) else layout.multiplications
     step = max(
-        positions * vectors / _FMA_PER_CYCLE,
+        positions * vectors * (_pair_cost(device) if paired else 1) / _FMA_PER_CYCLE,
         (positions + vectors) / _LOADS_PER_CYCLE,
         _FMA_LATENCY,
     )
     stores = positions * vectors * (1 if stores_vectors(layout) else layout.lanes)
-    return step * layout.multiplications + _TAP_CYCLES * taps + _TILE_CYCLES + stores
+    return step * turns + _TAP_CYCLES * taps + _TILE_CYCLES + stores

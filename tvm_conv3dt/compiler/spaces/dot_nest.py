@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from tvm import s_tir
 
 from tvm_conv3dt.compiler.definition import ROWS
-from tvm_conv3dt.compiler.dot_layout import DotLayout
+from tvm_conv3dt.compiler.dot_layout import DOT_HALVES, DotLayout
 from tvm_conv3dt.compiler.intrinsics import lane_sums
 from tvm_conv3dt.compiler.spaces.point import (
     Choose,
@@ -33,7 +33,7 @@ from tvm_conv3dt.compiler.spaces.row_copies import copy_input, turn_back
 from tvm_conv3dt.compiler.spaces.workspace import fits
 from tvm_conv3dt.device import Device
 
-__all__ = ["ORDERS", "apply", "families", "points", "task_h_candidates"]
+__all__ = ["ORDERS", "apply", "families", "holds_halves", "points", "task_h_candidates"]
 
 ORDERS = ("rows", "columns", "rows-deep", "columns-deep")
 
@@ -49,6 +49,15 @@ def families(layout: DotLayout, device: Device) -> Iterator[Family]:
         for vectors in range(1, min(most, 4, layout.row_vectors) + 1):
             if layout.row_vectors % vectors == 0:
                 yield Family(order, vectors)
+
+
+def holds_halves(layout: DotLayout, device: Device) -> bool:
+    """Whether halves of pairs are worth it: all inputs of a row of taps stay in registers from one half to the other.
+
+    Where vectors of 16-bit numbers are widened by one operation, as on aarch64, there is nothing to gain.
+    """
+    live = layout.outputs + layout.inputs + layout.axes[2].kernel
+    return device.arch == "x86_64" and live < device.vector_registers
 
 
 def points(layout: DotLayout, device: Device, family: Family) -> Iterator[Point]:
@@ -97,9 +106,12 @@ def apply(
         sch.compute_at(block, middle[-1], preserve_unit_loops=True)
         sch.set_scope(block, 0, "local")
     # Taps of the width innermost: neighbouring outputs share their inputs, which so are short-lived.
-    *_, a_f, a_e, a_v, jd, jh, cb, jw = sch.get_loops(accumulator)
-    sch.reorder(jd, jh, cb, a_f, a_e, jw, a_v)
-    for loop in (a_f, a_e, jw):
+    # Halves of pairs one after the other: both together need more registers than there are.
+    halves = int(layout.formulation == DOT_HALVES)
+    *_, a_f, a_e, a_v, jd, jh, cb = sch.get_loops(accumulator)[: -1 - halves]
+    *half, jw = sch.get_loops(accumulator)[-1 - halves :]
+    sch.reorder(jd, jh, cb, *half, a_f, a_e, jw, a_v)
+    for loop in (*half, a_f, a_e, jw):
         sch.unroll(loop)
     sch.vectorize(a_v)
     *_, i_f, i_e, i_v = sch.get_loops(sch.decompose_reduction(accumulator, jd))

@@ -13,8 +13,10 @@ from typing import Any
 from tvm import s_tir
 
 from tvm_conv3dt.compiler.definition import AnyLayout
-from tvm_conv3dt.compiler.dot_layout import DOT, DotLayout
+from tvm_conv3dt.compiler.dot_layout import DOT, DOT_HALVES, DOT_PAIRS, DotLayout
 from tvm_conv3dt.compiler.layout import PHASES, Layout, foldings
+from tvm_conv3dt.compiler.pair_layout import PAIRS, PairLayout
+from tvm_conv3dt.compiler.pair_products import multiplies_pairs
 from tvm_conv3dt.compiler.spaces import channel_nest, dot_nest, tile_nest
 from tvm_conv3dt.compiler.spaces.point import Choose, Family, Point
 from tvm_conv3dt.compiler.spaces.tile_nest import TILES
@@ -22,7 +24,7 @@ from tvm_conv3dt.compiler.tile_layout import SQUARE, TileLayout
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import DTYPES, Workload
 
-__all__ = ["apply", "families", "formulations", "layout_of", "points"]
+__all__ = ["apply", "families", "formulations", "layout_of", "points", "points_of"]
 
 
 @lru_cache(maxsize=64)
@@ -31,8 +33,10 @@ def layout_of(workload: Workload, device: Device, formulation: str) -> AnyLayout
     if formulation.startswith("amx-"):
         return TileLayout.parse(workload, formulation)
     lanes = _lanes(workload, device)
-    if formulation == DOT:
-        return DotLayout(workload, lanes)
+    if formulation.startswith(DOT):
+        return DotLayout(workload, lanes, formulation)
+    if formulation.startswith(PAIRS):
+        return PairLayout(workload, lanes, formulation.removeprefix(PAIRS))
     return Layout(workload, lanes, formulation)
 
 
@@ -62,12 +66,28 @@ def _tilings(workload: Workload) -> list[str]:
 
 def _vector_formulations(workload: Workload, device: Device) -> list[str]:
     lanes = _lanes(workload, device)
+    # A matrix unit multiplies pairs too, and many more of them.
+    paired = multiplies_pairs(device) and "amx_bf16" not in device.cpu_features
+    prefixes = ["", PAIRS] if paired and PairLayout.fits(workload) else [""]
     if workload.out_channels >= lanes:
-        return [PHASES]
+        return [prefix + PHASES for prefix in prefixes]
     layouts = [Layout(workload, lanes, f) for f in foldings(workload)]
     # As many channels as there are outputs in a volume would make one task of it all.
     folded = [each.formulation for each in layouts if each.dense and each.channels <= lanes * 64]
-    return [PHASES, *folded, *([DOT] if DotLayout.fits(workload, lanes) else [])]
+    found = [prefix + each for prefix in prefixes for each in (PHASES, *folded)]
+    return [*found, *_dots(workload, device, lanes)]
+
+
+def _dots(workload: Workload, device: Device, lanes: int) -> list[str]:
+    """Return the formulations with input channels in the lanes."""
+    found = [f for f in (DOT, DOT_HALVES, DOT_PAIRS) if DotLayout.fits(workload, lanes, f)]
+    if DOT_HALVES in found and not dot_nest.holds_halves(
+        DotLayout(workload, lanes, DOT_HALVES), device
+    ):
+        found.remove(DOT_HALVES)
+    if DOT_PAIRS in found and not multiplies_pairs(device):
+        found.remove(DOT_PAIRS)
+    return found
 
 
 def _lanes(workload: Workload, device: Device) -> int:
@@ -84,7 +104,12 @@ def points(workload: Workload, device: Device) -> Iterator[Point]:
     for formulation in formulations(workload, device):
         layout = layout_of(workload, device, formulation)
         for family in families(layout, device):
-            yield from _nest_of(layout).points(layout, device, family)
+            yield from points_of(layout, device, family)
+
+
+def points_of(layout: AnyLayout, device: Device, family: Family) -> Iterator[Point]:
+    """Yield every point of a family."""
+    yield from _nest_of(layout).points(layout, device, family)
 
 
 def apply(

@@ -5,11 +5,13 @@ What turning is: `tvm_conv3dt.compiler.turning`.
 
 from __future__ import annotations
 
+from math import gcd
 from typing import Any
 
 from tvm import s_tir
 
 from tvm_conv3dt.compiler.definition import AnyLayout
+from tvm_conv3dt.compiler.pair_layout import PairLayout
 from tvm_conv3dt.compiler.turning import TURN
 
 __all__ = ["copy_input", "turn_back"]
@@ -38,7 +40,10 @@ def copy_input(sch: s_tir.Schedule, layout: AnyLayout, task: Any) -> None:
         outer = sch.get_loops(block)[-3 if task is None else -4]
     if layout.padded:
         channels = sch.get_loops(sch.get_sblock("padded"))[-1]
-        sch.vectorize(sch.split(channels, [None, layout.lanes])[1])
+        together = layout.lanes
+        if isinstance(layout, PairLayout):
+            together = gcd(layout.packed_channels, 2 * layout.lanes)
+        sch.vectorize(sch.split(channels, [None, together])[1])
     if layout.turned:
         whole = task is None and not layout.padded  # its rows are fused
         _turn(sch, sch.get_sblock("turned"), layout.lanes, rows=0 if whole else 1)

@@ -29,8 +29,8 @@ def fits(layout: AnyLayout, tile: tuple[int, int], phases: int = 1, copies: int 
                 axes, layout.folded, layout.margins, tile, strict=False
             )
         )
-        row = workload.in_channels * axes[2].input
-        size = planes * rows * (row + workload.in_channels * sum(layout.halo))
+        row = layout.copied_channels * axes[2].input
+        size = planes * rows * (row + layout.copied_channels * sum(layout.halo))
         if layout.turned and layout.padded:
             size += rows * row
     if layout.turned_back:
