@@ -17,6 +17,7 @@ from tvm_conv3dt.compiler import (
     channel_definition,
     dot_definition,
     gemm_definition,
+    tap_definition,
     tile_definition,
 )
 from tvm_conv3dt.compiler.arguments import element_aligned, replace_buffers
@@ -26,6 +27,7 @@ from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.operands import Operands
 from tvm_conv3dt.compiler.place import Place
+from tvm_conv3dt.compiler.tap_layout import TapLayout
 from tvm_conv3dt.compiler.tile_layout import TileLayout
 
 __all__ = ["ROWS", "VERSION", "AnyLayout", "define"]
@@ -37,7 +39,7 @@ ROWS = "rows"
 # packing, or of what a design space's loops mean.
 VERSION = 2
 
-AnyLayout: TypeAlias = Layout | DotLayout | GemmLayout | TileLayout
+AnyLayout: TypeAlias = Layout | DotLayout | GemmLayout | TapLayout | TileLayout
 
 
 def define(layout: AnyLayout, symbol: str = "main") -> tirx.PrimFunc:
@@ -62,6 +64,8 @@ def define(layout: AnyLayout, symbol: str = "main") -> tirx.PrimFunc:
     name = ROWS if layout.turned_back else "y"
     if isinstance(layout, GemmLayout):
         results = [gemm_definition.define_gemm(layout, operands, name)]
+    elif isinstance(layout, TapLayout):
+        results = [tap_definition.define_taps(layout, operands, name)]
     elif isinstance(layout, TileLayout):
         results = [tile_definition.define_tiles(layout, operands, name)]
     elif isinstance(layout, DotLayout):
@@ -74,6 +78,8 @@ def define(layout: AnyLayout, symbol: str = "main") -> tirx.PrimFunc:
         turn = te.compute(rows.shape, lambda *index: narrow(rows[index], stored), "y")
         results += [rows, turn]
     function = te.create_prim_func([*operands.arguments, *results])
+    if isinstance(layout, TapLayout):
+        function = tap_definition.read_whole_products(function)
     function = _store_in_order(function, layout)
     return element_aligned(function, ["x", "bias", "y"]).with_attr("global_symbol", symbol)
 
@@ -91,6 +97,8 @@ def _rows_shape(layout: AnyLayout) -> tuple[int, ...]:
 def _place_of(layout: AnyLayout, index: Any) -> Place:
     if isinstance(layout, GemmLayout):
         return gemm_definition.place_of(layout, index)
+    if isinstance(layout, TapLayout):
+        return tap_definition.place_of(layout, index)
     if isinstance(layout, TileLayout):
         return tile_definition.place_of(layout, index)
     if isinstance(layout, DotLayout):

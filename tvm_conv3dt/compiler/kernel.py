@@ -20,12 +20,14 @@ from tvm_conv3dt.compiler.definition import AnyLayout, define
 from tvm_conv3dt.compiler.dot_layout import DotLayout
 from tvm_conv3dt.compiler.fragments import fragments
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
-from tvm_conv3dt.compiler.intrinsics import lane_sums
+from tvm_conv3dt.compiler.intrinsics import lane_sums, turned_pairs, woven
 from tvm_conv3dt.compiler.linker import link
 from tvm_conv3dt.compiler.packing import define_packing
 from tvm_conv3dt.compiler.pipeline import CPU, lower_blocks
+from tvm_conv3dt.compiler.tap_layout import TapLayout
 from tvm_conv3dt.compiler.target import host_of, target_of
 from tvm_conv3dt.compiler.tile_layout import TileLayout
+from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import CompileError, Conv3dtError, describe
 from tvm_conv3dt.gpu import KernelResources
@@ -117,7 +119,11 @@ def register_intrinsics(layout: AnyLayout) -> None:
         lane_sums(layout.lanes, layout.outputs, layout.workload.sum_dtype)
     if isinstance(layout, GemmLayout) and layout.matrix_units:
         fragments()
-    if isinstance(layout, TileLayout):
+    if isinstance(layout, TapLayout):
+        turned_pairs(DEPTH // 2, SQUARE, layout.packed_dtype)
+        if layout.outputs > 1:
+            woven(SQUARE, layout.outputs)
+    if isinstance(layout, TapLayout | TileLayout):
         for scalar in (False, True):
             tile_intrinsics(layout.squares, layout.column_squares, scalar)
 

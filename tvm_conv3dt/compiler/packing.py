@@ -21,8 +21,10 @@ from tvm_conv3dt.compiler.elements import STORED_BFLOAT16, array_shape, narrow, 
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.pair_layout import PairLayout
+from tvm_conv3dt.compiler.tap_layout import TapLayout
 from tvm_conv3dt.compiler.taps import folded_tap
-from tvm_conv3dt.compiler.tile_layout import DEPTH, SQUARE, TileLayout
+from tvm_conv3dt.compiler.tile_layout import TileLayout
+from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
 
 __all__ = ["define_packing"]
 
@@ -43,6 +45,8 @@ def define_packing(layout: AnyLayout, symbol: str) -> tirx.PrimFunc:
     filters = te.placeholder(array_shape(workload.filters), stored_dtype(workload), "filters")
 
     def element(*index: Any) -> Any:
+        if isinstance(layout, TapLayout):
+            return _of_taps(layout, filters, index)
         if isinstance(layout, DotLayout):
             return _of_input_channels(layout, filters, index)
         if isinstance(layout, TileLayout):
@@ -84,10 +88,7 @@ def _of_output_channels(layout: Layout, filters: Any, index: Any) -> Any:
         number, has = folded_tap(axis, phase, tap)
         taps.append(number)
         present += has
-    element = filters[(*taps, out_channel, ci)]
-    if filters.dtype != layout.packed_dtype:
-        rounded = layout.packed_dtype == STORED_BFLOAT16
-        element = narrow(element, STORED_BFLOAT16) if rounded else widen(element, filters.dtype)
+    element = _as_packed(layout, filters, (*taps, out_channel, ci))
     if not present:
         return element
     return tirx.if_then_else(tirx.all(*present), element, tirx.const(0, layout.packed_dtype))
@@ -112,3 +113,24 @@ def _of_input_channels(layout: DotLayout, filters: Any, index: Any) -> Any:
             return tirx.Select(shared, narrow(half, layout.packed_dtype), stored)
         return tirx.Select(shared, half, element)
     return stored if layout.packed_dtype == filters.dtype else element
+
+
+def _of_taps(layout: TapLayout, filters: Any, index: Any) -> Any:
+    """Return a packed element."""
+    block, td, kb, number, k = index
+    channels, width = layout.workload.out_channels, layout.axes[2]
+    which, channel = block * layout.squares * SQUARE + number, kb * DEPTH + k
+    tap, out_channel = tirx.floordiv(which, channels), tirx.floormod(which, channels)
+    th, tw = tirx.floordiv(tap, width.kernel), tirx.floormod(tap, width.kernel)
+    element = _as_packed(layout, filters, (td, th, tw, out_channel, channel))
+    present = tirx.all(which < layout.filters, channel < layout.workload.in_channels)
+    return tirx.if_then_else(present, element, tirx.const(0, layout.packed_dtype))
+
+
+def _as_packed(layout: Layout, filters: Any, index: Any) -> Any:
+    """Return a filter's element in the dtype of packed filters."""
+    element = filters[index]
+    if filters.dtype == layout.packed_dtype:
+        return element
+    rounded = layout.packed_dtype == STORED_BFLOAT16
+    return narrow(element, STORED_BFLOAT16) if rounded else widen(element, filters.dtype)

@@ -24,10 +24,11 @@ _MARK = "conv3d_transpose.taps"
 def mark_tap_loops(sch: s_tir.Schedule, loops: Iterable[Any], layout: Layout) -> None:
     """Mark the loops over the taps of depth, height and width in a schedule, where phases differ in them.
 
+    None stands for a loop that is not there, or needs no mark.
     Sums must begin outside of them: a phase may take no turn at all.
     """
     for loop, axis, folded, name in zip(loops, layout.axes, layout.folded, "dhw", strict=True):
-        if not folded and not axis.uniform:
+        if loop is not None and not folded and not axis.uniform:
             sizes = (axis.kernel, axis.stride, axis.dilation, axis.pad)
             sch.annotate(loop, _MARK, f"{name} {' '.join(map(str, sizes))}")
 

@@ -27,7 +27,8 @@ from tvm_conv3dt.compiler.elements import narrow, widen
 from tvm_conv3dt.compiler.operands import Operands
 from tvm_conv3dt.compiler.place import Place
 from tvm_conv3dt.compiler.taps import tap_of
-from tvm_conv3dt.compiler.tile_layout import DEPTH, SQUARE, TileLayout
+from tvm_conv3dt.compiler.tile_layout import TileLayout
+from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
 
 __all__ = ["define_tiles", "place_of"]
 

@@ -12,23 +12,17 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-from tvm_conv3dt.compiler.elements import STORED_BFLOAT16
-from tvm_conv3dt.compiler.layout import PHASES, Layout
+from tvm_conv3dt.compiler.layout import PHASES
+from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE, UnitLayout
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["DEPTH", "SQUARE", "TileLayout"]
-
-SQUARE = 16
-"""Positions, and channels, of one product of the unit."""
-
-DEPTH = 32
-"""Input channels of one product."""
+__all__ = ["TileLayout"]
 
 _PATTERN = re.compile(r"amx-(\d)x(\d)-(phases|fold-[dhw]+)")
 
 
 @dataclass(frozen=True)
-class TileLayout(Layout):
+class TileLayout(UnitLayout):
     """A workload with the squares of its matrix products.
 
     Attributes
@@ -56,14 +50,6 @@ class TileLayout(Layout):
         positions, channels, folding = match.groups()
         return cls.of(workload, (int(positions), int(channels)), folding)
 
-    @classmethod
-    def fits(cls, workload: Workload) -> bool:
-        """Whether there is such a layout of a workload."""
-        rows_as_they_are = workload.data_format == "NDHWC" or (
-            workload.in_channels == 1 == workload.out_channels
-        )
-        return workload.product_dtype == "bfloat16" and rows_as_they_are and workload.reached
-
     @cached_property
     def name(self) -> str:
         """The formulation as schedules tell it: ``"amx-2x2-phases"``."""
@@ -78,11 +64,6 @@ class TileLayout(Layout):
     def positions(self) -> int:
         """Positions of a tile."""
         return self.squares * SQUARE
-
-    @property
-    def padded(self) -> bool:
-        """Whether the rows of the input are copied: always, so that planes are as `pitch` says."""
-        return True
 
     @cached_property
     def margins(self) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -119,28 +100,8 @@ class TileLayout(Layout):
         return self.row_sizes[1] * self.pitch - self.flat
 
     @cached_property
-    def packed_channels(self) -> int:
-        """Input channels, with the zeros that fill up the last product's."""
-        return -(-self.workload.in_channels // DEPTH) * DEPTH
-
-    @cached_property
     def packed_shape(self) -> tuple[int, ...]:
         """Shape of the packed filters: ``[blocks, td, th, tw, in_channels / 32, squares, 16 pairs, 16 channels, 2]``."""
         blocks, *taps, _, _ = super().packed_shape
         squares = (self.column_squares, DEPTH // 2, SQUARE, 2)
         return (blocks, *taps, self.packed_channels // DEPTH, *squares)
-
-    @property
-    def packed_dtype(self) -> str:
-        """The dtype of packed filters: bfloat16, as compiled code takes it."""
-        return STORED_BFLOAT16
-
-    @property
-    def rounds_at_the_end(self) -> bool:
-        """Whether casts to bfloat16 are left to `tvm_conv3dt.compiler.rounding`: always."""
-        return True
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of an element that is computed with."""
-        return 2

@@ -15,7 +15,7 @@ from tvm import ir, tirx
 from tvm.target import codegen
 
 from tvm_conv3dt.compiler.amx import REGISTERS, ROW_BYTES, instruction
-from tvm_conv3dt.compiler.tile_layout import SQUARE
+from tvm_conv3dt.compiler.unit_layout import SQUARE
 
 __all__ = ["CONFIGURATION_BYTES", "configuration", "configure_tiles"]
 

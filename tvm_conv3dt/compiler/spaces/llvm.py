@@ -17,10 +17,12 @@ from tvm_conv3dt.compiler.dot_layout import DOT, DOT_HALVES, DOT_PAIRS, DotLayou
 from tvm_conv3dt.compiler.layout import PHASES, Layout, foldings
 from tvm_conv3dt.compiler.pair_layout import PAIRS, PairLayout
 from tvm_conv3dt.compiler.pair_products import multiplies_pairs
-from tvm_conv3dt.compiler.spaces import channel_nest, dot_nest, tile_nest
+from tvm_conv3dt.compiler.spaces import channel_nest, dot_nest, tap_nest, tile_nest
 from tvm_conv3dt.compiler.spaces.point import Choose, Family, Point
 from tvm_conv3dt.compiler.spaces.tile_nest import TILES
-from tvm_conv3dt.compiler.tile_layout import SQUARE, TileLayout
+from tvm_conv3dt.compiler.tap_layout import TAPS, TapLayout
+from tvm_conv3dt.compiler.tile_layout import TileLayout
+from tvm_conv3dt.compiler.unit_layout import SQUARE
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import DTYPES, Workload
 
@@ -30,6 +32,8 @@ __all__ = ["apply", "families", "formulations", "layout_of", "points", "points_o
 @lru_cache(maxsize=64)
 def layout_of(workload: Workload, device: Device, formulation: str) -> AnyLayout:
     """Return the layout of `workload` for the vectors of `device`."""
+    if formulation.startswith(TAPS):
+        return TapLayout.parse(workload, formulation)
     if formulation.startswith("amx-"):
         return TileLayout.parse(workload, formulation)
     lanes = _lanes(workload, device)
@@ -134,6 +138,8 @@ def apply(
 
 def _nest_of(layout: AnyLayout) -> Any:
     """Return the module with the nest of a layout."""
+    if isinstance(layout, TapLayout):
+        return tap_nest
     if isinstance(layout, TileLayout):
         return tile_nest
     return dot_nest if isinstance(layout, DotLayout) else channel_nest

@@ -7,7 +7,8 @@ from math import ceil, gcd, prod
 from tvm_conv3dt.compiler.spaces.memory_model import NEAR, fetch, write
 from tvm_conv3dt.compiler.spaces.point import Point
 from tvm_conv3dt.compiler.spaces.tile_nest import copied
-from tvm_conv3dt.compiler.tile_layout import DEPTH, SQUARE, TileLayout
+from tvm_conv3dt.compiler.tile_layout import TileLayout
+from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
 from tvm_conv3dt.device import Device
 
 __all__ = ["tile_estimate"]

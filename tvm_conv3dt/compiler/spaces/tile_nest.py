@@ -30,10 +30,12 @@ from tvm_conv3dt.compiler.spaces.point import (
     mark,
     stream_candidates,
 )
+from tvm_conv3dt.compiler.spaces.tensorizing import tensorize
 from tvm_conv3dt.compiler.spaces.workspace import inputs, most_bytes
 from tvm_conv3dt.compiler.streaming import STREAM
 from tvm_conv3dt.compiler.tap_loops import mark_tap_loops
-from tvm_conv3dt.compiler.tile_layout import DEPTH, SQUARE, TileLayout
+from tvm_conv3dt.compiler.tile_layout import TileLayout
+from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
 from tvm_conv3dt.device import Device
 
 __all__ = ["ORDERS", "TILES", "apply", "families", "points"]
@@ -133,8 +135,7 @@ def apply(
     for block in (sums, accumulator):
         sch.compute_at(block, middle[-1], preserve_unit_loops=True)
     *_, a_mi, a_nb, a_i, a_v, jd, jh, jw, kb, k, e = sch.get_loops(accumulator)
-    squares = _outside_in(layout, a_mi, a_nb)
-    sch.reorder(jd, jh, jw, kb, *squares, a_i, a_v, k, e)
+    sch.reorder(jd, jh, jw, kb, a_mi, a_nb, a_i, a_v, k, e)
     mark_tap_loops(sch, (jd, jh, jw), layout)
 
     _store(sch, layout, (nb, v))
@@ -148,23 +149,9 @@ def apply(
     sch.vectorize(sch.split(channels, [None, together])[1])
 
     initial = sch.decompose_reduction(accumulator, jd)
-    for block, name in ((initial, names.clear), (accumulator, names.multiply), (sums, names.store)):
-        after = 6 if block is accumulator else 4
-        loops = sch.get_loops(block)[-after:]
-        if block is sums:
-            sch.reorder(*_outside_in(layout, *loops[:2]), *loops[2:])
-        # An intrinsic's description has no loops of one turn.
-        ones = [layout.squares, layout.column_squares].count(1)
-        sch.tensorize(sch.get_loops(block)[-after:][ones], name)
-
-
-def _outside_in(layout: TileLayout, rows: object, columns: object) -> list[object]:
-    """Return the loops over squares, one of a single turn first."""
-    return (
-        [rows, columns]
-        if layout.squares == 1
-        else [columns, rows][:: 1 if layout.column_squares == 1 else -1]
-    )
+    tensorize(sch, sch.get_loops(initial)[-4:], names.clear)
+    tensorize(sch, sch.get_loops(accumulator)[-6:], names.multiply)
+    tensorize(sch, sch.get_loops(sums)[-4:], names.store)
 
 
 def _store(sch: s_tir.Schedule, layout: TileLayout, loops: tuple[object, object]) -> None:

@@ -1,0 +1,130 @@
+"""The nest where products with all taps are summed afterwards: see `tvm_conv3dt.compiler.tap_layout`.
+
+::
+
+    parallel (n, shares of depth, shares of height):
+        the input of the task turned, a square at a time
+        qd, rd:
+            tiles of filters and positions: taps of depth, input channels
+            qh, rh, vectors of the row: sums over taps of height and width, woven, stored
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import gcd
+
+from tvm import s_tir
+
+from tvm_conv3dt.compiler.amx import tile_intrinsics
+from tvm_conv3dt.compiler.intrinsics import turned_pairs, woven
+from tvm_conv3dt.compiler.spaces.point import (
+    Choose,
+    Family,
+    Point,
+    decider,
+    keep,
+    mark,
+    stream_candidates,
+)
+from tvm_conv3dt.compiler.spaces.tensorizing import tensorize
+from tvm_conv3dt.compiler.streaming import STREAM
+from tvm_conv3dt.compiler.tap_layout import TapLayout
+from tvm_conv3dt.compiler.tap_loops import mark_tap_loops
+from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
+from tvm_conv3dt.device import Device
+
+__all__ = ["ORDER", "apply", "families", "points"]
+
+ORDER = "taps"
+
+
+def families(layout: TapLayout, device: Device) -> Iterator[Family]:
+    """Yield the structural choices: there is one."""
+    yield Family(ORDER, layout.column_squares, layout.squares)
+
+
+def points(layout: TapLayout, device: Device, family: Family) -> Iterator[Point]:
+    """Yield the points of a family."""
+    for stream in stream_candidates(layout.workload, device):
+        yield Point(layout.name, family.order, family.vectors, family.tile_h, stream=stream)
+
+
+def apply(
+    sch: s_tir.Schedule, layout: TapLayout, device: Device, family: Family, choose: Choose
+) -> None:
+    """Schedule an operator in place; as `tvm_conv3dt.compiler.spaces.llvm.apply`."""
+    decide = decider(sch, choose)
+    y = sch.get_sblock("y")
+    mark(sch, y, layout.name, family.order)
+    for name, value in (("vectors", family.vectors), ("tile_h", family.tile_h), ("tile_w", 1)):
+        keep(sch, y, name, decide(name, [value]))
+    sch.annotate(y, STREAM, decide("stream", stream_candidates(layout.workload, device)))
+
+    n, pd, qd, rd, ph, qh, rh, f, e = sch.get_loops(y)
+    sch.reorder(n, pd, ph, qd, rd, qh, rh, f, e)
+    task = sch.fuse(n, pd, ph)
+    sch.parallel(task)
+    together = sch.split(e, [None, SQUARE])
+    sch.unroll(together[0])
+    sch.vectorize(together[1])
+    sch.annotate(f, "pragma_loop_partition_hint", 1)
+
+    # Whose it is first, as TVM does not find who reads what an intrinsic reads.
+    for name, loop, scope in (("woven", f, "local"), ("sums", f, "local"), ("products", rd, "global")):
+        sch.compute_at(sch.get_sblock(name), loop, preserve_unit_loops=True)
+        sch.set_scope(sch.get_sblock(name), 0, scope)
+    accumulator = sch.get_sblock("accumulator")
+    rb, mi, i, fb, nb, v = sch.get_loops(sch.get_sblock("products"))[-6:]
+    sch.reorder(rb, fb, mi, i, nb, v)
+    sch.set_scope(accumulator, 0, "local")
+    sch.compute_at(accumulator, fb, preserve_unit_loops=True)
+    _turn(sch, layout, task)
+    _multiply(sch, layout, device, [mi, i, nb, v])
+    _sum(sch, layout)
+
+
+def _sum(sch: s_tir.Schedule, layout: TapLayout) -> None:
+    """Sum a vector of results over the taps of height and width, and weave it."""
+    sums, run = sch.get_sblock("sums"), sch.get_sblock("woven")
+    g, v, jh, jw = sch.get_loops(sums)[-4:]
+    sch.reorder(jh, g, jw, v)
+    for loop in (g, jw):
+        sch.unroll(loop)
+    sch.vectorize(v)
+    mark_tap_loops(sch, (None, jh, None), layout)
+    *_, g, v = sch.get_loops(sch.decompose_reduction(sums, jh))
+    sch.unroll(g)
+    sch.vectorize(v)
+    if layout.outputs == 1:
+        sch.compute_inline(run)
+    else:
+        sch.tensorize(sch.get_loops(run)[-2], woven(SQUARE, layout.outputs))
+
+
+def _multiply(sch: s_tir.Schedule, layout: TapLayout, device: Device, tile: list[object]) -> None:
+    """Make the products of a tile."""
+    accumulator = sch.get_sblock("accumulator")
+    rows, columns, i, v, jd, kb, k, e = sch.get_loops(accumulator)[-8:]
+    sch.reorder(jd, kb, rows, columns, i, v, k, e)
+    mark_tap_loops(sch, (jd, None, None), layout)
+    initial = sch.decompose_reduction(accumulator, jd)
+    scalar = "amx_bf16" not in device.cpu_features
+    names = tile_intrinsics(layout.squares, layout.column_squares, scalar)
+    tensorize(sch, sch.get_loops(initial)[-4:], names.clear)
+    tensorize(sch, [rows, columns, i, v, k, e], names.multiply)
+    tensorize(sch, tile, names.lay_out)
+
+
+def _turn(sch: s_tir.Schedule, layout: TapLayout, task: object) -> None:
+    """Turn the input of a task, a square at a time."""
+    turned, square = sch.get_sblock("turned"), sch.get_sblock("square")
+    sch.compute_at(turned, task, preserve_unit_loops=True)
+    nb, k, *_ = sch.get_loops(turned)[-4:]
+    sch.set_scope(square, 0, "local")
+    sch.compute_at(square, nb, preserve_unit_loops=True)
+    *_, channels = sch.get_loops(square)
+    # One vector of what is in the input: of bfloat16 the channels of one product.
+    together = gcd(layout.workload.in_channels, DEPTH * 2 // layout.workload.itemsize)
+    sch.vectorize(sch.split(channels, [None, together])[1])
+    sch.tensorize(k, turned_pairs(DEPTH // 2, SQUARE, layout.packed_dtype))

@@ -1,0 +1,164 @@
+"""How a workload of few output channels is laid out for a CPU's matrix unit: products with all taps, then sums of them.
+
+Squares of 16 output channels would stay nearly empty. Here the rows of a product are the filters of all taps of height and
+width, and its columns are positions of the input::
+
+    products[kh, kw, c, position] = sum over taps of depth and input channels of filter * input
+
+An output is a sum of those, as many as it has taps. The columns are neighbours in a row, so that such sums are of whole
+vectors. The unit takes its columns by pairs of input channels: the input is turned for it, a square of 16
+positions and 32 channels at a time.
+
+A task has some planes and rows of the output. What it reads beyond those of another task is turned and multiplied
+by both.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE, UnitLayout
+from tvm_conv3dt.phases import Axis
+from tvm_conv3dt.spec import Workload
+
+__all__ = ["TAPS", "TapLayout"]
+
+TAPS = "amx-taps-"
+"""What the names of these formulations begin with."""
+
+_PATTERN = re.compile(rf"{TAPS}(\d+)x(\d+)")
+_MOST_SQUARES = 6  # of filters in a tile: with two operands they fill the registers
+_COLUMN_SQUARES = {1: 4, 2: 2}  # of positions in a tile, by those of filters; one beside more
+_MOST_OUTPUTS = 16  # of a position of the width: a vector of sums each
+_MOST_FILTERS = 512  # of the taps of a plane
+
+
+@dataclass(frozen=True)
+class TapLayout(UnitLayout):
+    """A workload with the planes and rows of its tasks.
+
+    Attributes
+    ----------
+    workload, lanes, formulation
+        As those of `Layout`; `lanes` are the positions of a vector of sums, and no phases are folded.
+    planes, task_rows : int
+        Positions of depth and height that a task has.
+    """
+
+    planes: int = 1
+    task_rows: int = 1
+
+    @classmethod
+    def of(cls, workload: Workload, planes: int, rows: int) -> TapLayout:
+        """Make the layout of tasks of so many planes and rows."""
+        return cls(workload, SQUARE, planes=planes, task_rows=rows)
+
+    @classmethod
+    def parse(cls, workload: Workload, name: str) -> TapLayout:
+        """Make the layout of a `name`; another text raises `ValueError`."""
+        match = _PATTERN.fullmatch(name)
+        if match is None:
+            raise ValueError(f"formulation {name} is none of tasks of planes and rows")
+        planes, rows = map(int, match.groups())
+        return cls.of(workload, planes, rows)
+
+    @classmethod
+    def fits(cls, workload: Workload) -> bool:
+        """Whether there is such a layout of a workload: where a position of the width has few outputs, and a plane few taps."""
+        layout = cls.of(workload, 1, 1)
+        few = layout.outputs <= _MOST_OUTPUTS and layout.filters <= _MOST_FILTERS
+        return few and super().fits(workload)
+
+    @cached_property
+    def name(self) -> str:
+        """The formulation as schedules tell it: ``"amx-taps-4x8"``."""
+        return f"{TAPS}{self.planes}x{self.task_rows}"
+
+    @cached_property
+    def outputs(self) -> int:
+        """Outputs of a position of the width: its phases times the output channels."""
+        return self.axes[2].phases * self.workload.out_channels
+
+    @cached_property
+    def filters(self) -> int:
+        """Filters of the taps of height and width, all output channels."""
+        _, height, width = self.axes
+        return height.kernel * width.kernel * self.workload.out_channels
+
+    @cached_property
+    def filter_blocks(self) -> int:
+        """Tiles that the filters take."""
+        return -(-self.filters // (SQUARE * _MOST_SQUARES))
+
+    @cached_property
+    def squares(self) -> int:
+        """Squares of filters of a tile."""
+        return -(-self.filters // (SQUARE * self.filter_blocks))
+
+    @property
+    def column_squares(self) -> int:
+        """Squares of positions of a tile."""
+        return _COLUMN_SQUARES.get(self.squares, 1)
+
+    @cached_property
+    def tasks(self) -> tuple[int, int]:
+        """Shares of depth and height, one for each task; the last may reach past the end."""
+        depth, height, _ = self.axes
+        return -(-depth.quotients // self.planes), -(-height.quotients // self.task_rows)
+
+    @property
+    def rows(self) -> int:
+        """Positions of the height, those counted in that lie past its end."""
+        return self.tasks[1] * self.task_rows
+
+    @cached_property
+    def spans(self) -> tuple[int, int, int]:
+        """Positions of the input that the taps of one position lie apart, for each axis."""
+        depth, height, width = (last - first for first, last in map(_offsets, self.axes))
+        return depth, height, width
+
+    @cached_property
+    def starts(self) -> tuple[int, int, int]:
+        """The first position of the input that position 0 reads, for each axis; it may lie before the input."""
+        depth, height, width = (_offsets(axis)[0] for axis in self.axes)
+        return depth, height, width
+
+    @cached_property
+    def row_vectors(self) -> int:
+        """Vectors of sums of a row; the last may reach past its end."""
+        return -(-self.axes[2].quotients // SQUARE)
+
+    @cached_property
+    def row_squares(self) -> int:
+        """Squares of positions of a row of the input, from its first position to the last that is read."""
+        return -(-(self.axes[2].quotients + self.spans[2]) // SQUARE)
+
+    @property
+    def pitch(self) -> int:
+        """Positions from a row to the next."""
+        return self.row_squares * SQUARE
+
+    @cached_property
+    def tiles(self) -> int:
+        """Tiles of positions of the rows of a task; the last has those too that the last vector's idle lanes read."""
+        squares = (self.task_rows + self.spans[1]) * self.row_squares
+        beyond = self.row_vectors * SQUARE + self.spans[2] > self.pitch
+        return -(-(squares + beyond) // self.column_squares)
+
+    @cached_property
+    def packed_shape(self) -> tuple[int, ...]:
+        """Shape of the packed filters: ``[blocks, kd, in_channels / 32, filters, 32]``."""
+        channels = self.packed_channels // DEPTH
+        filters = self.squares * SQUARE
+        return self.filter_blocks, self.axes[0].kernel, channels, filters, DEPTH
+
+
+def _offsets(axis: Axis) -> tuple[int, int]:
+    """Return the first and the last position of the input that position 0 reads by any turn of the loop over taps.
+
+    Turns that a phase does not have count too: those that LLVM may look at ahead stay in bounds.
+    """
+    first, last = axis.reads
+    return first, last - (axis.quotients - 1)
