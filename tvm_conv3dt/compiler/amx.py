@@ -22,7 +22,14 @@ from tvm_conv3dt.compiler.descriptions import argument, described, implemented, 
 from tvm_conv3dt.compiler.elements import STORED_BFLOAT16, widen
 from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
 
-__all__ = ["REGISTERS", "ROW_BYTES", "TileIntrinsics", "instruction", "tile_intrinsics"]
+__all__ = [
+    "REGISTERS",
+    "ROW_BYTES",
+    "TileIntrinsics",
+    "instruction",
+    "register_rows",
+    "tile_intrinsics",
+]
 
 REGISTERS = 8
 ROW_BYTES = 64
@@ -74,6 +81,21 @@ def tile_intrinsics(rows: int, columns: int, scalar: bool = False) -> TileIntrin
         implementation = description if scalar else implement(rows, columns)
         s_tir.TensorIntrin.register(names[each], description, implementation, override=True)
     return TileIntrinsics(**names)
+
+
+def register_rows(rows: int, columns: int, left: int) -> list[int]:
+    """Return how many rows each register needs for tiles whose left operands have only so many together.
+
+    What an instruction does takes as long as there are rows. The others of a square are not made.
+    """
+    found = [SQUARE] * REGISTERS
+    if rows > columns:  # left operands take turns
+        return found
+    for row in range(rows):
+        needed = min(SQUARE, left - row * SQUARE)
+        for number in (*range(row * columns, (row + 1) * columns), rows * columns + row):
+            found[number] = needed
+    return found
 
 
 def _clear(rows: int, columns: int) -> Any:

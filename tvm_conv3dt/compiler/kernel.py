@@ -24,6 +24,7 @@ from tvm_conv3dt.compiler.intrinsics import lane_sums, turned_pairs, woven
 from tvm_conv3dt.compiler.linker import link
 from tvm_conv3dt.compiler.packing import define_packing
 from tvm_conv3dt.compiler.pipeline import CPU, lower_blocks
+from tvm_conv3dt.compiler.rolling import roll_planes
 from tvm_conv3dt.compiler.tap_layout import TapLayout
 from tvm_conv3dt.compiler.target import host_of, target_of
 from tvm_conv3dt.compiler.tile_layout import TileLayout
@@ -194,8 +195,10 @@ def _workspace_bytes(function: Any, device: Device) -> int:
             s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
             s_tir.transform.ConvertBlocksToOpaque(),
             s_tir.transform.CompactBufferAllocation(),
+            s_tir.transform.LowerMatchBuffer(),
         ]
     )(tvm.IRModule({"main": lower_blocks(function)}))["main"]
+    lowered = roll_planes(lowered)
     in_tasks = 0
 
     def visit(loop: tirx.For) -> None:

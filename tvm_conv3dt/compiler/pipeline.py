@@ -19,10 +19,11 @@ from tvm_conv3dt.compiler.absent_taps import skip_absent_taps
 from tvm_conv3dt.compiler.overlap import overlap_tiles
 from tvm_conv3dt.compiler.pair_products import multiply_pairs
 from tvm_conv3dt.compiler.registers import split_registers
+from tvm_conv3dt.compiler.rolling import roll_planes
 from tvm_conv3dt.compiler.rounding import round_to_bfloat16
 from tvm_conv3dt.compiler.streaming import STREAM, stream_stores
 from tvm_conv3dt.compiler.tap_loops import shorten_tap_loops
-from tvm_conv3dt.compiler.tile_registers import configure_tiles
+from tvm_conv3dt.compiler.tile_registers import REGISTER_ROWS, configure_tiles
 from tvm_conv3dt.compiler.turning import turn_tiles
 
 __all__ = ["CPU", "lower_blocks"]
@@ -30,7 +31,7 @@ __all__ = ["CPU", "lower_blocks"]
 CPU = "conv3d_transpose.cpu"
 """The pipeline's name, for ``tvm.compile(..., tir_pipeline=CPU)``."""
 
-_CARRIED = (STREAM,)
+_CARRIED = (REGISTER_ROWS, STREAM)
 
 
 def lower_blocks(function: tirx.PrimFunc) -> tirx.PrimFunc:
@@ -66,6 +67,7 @@ def _pipeline() -> tuple[Any, Any, Any]:
             s_tir.transform.ConvertBlocksToOpaque(),
             s_tir.transform.CompactBufferAllocation(),
             s_tir.transform.LowerMatchBuffer(),
+            _pass(roll_planes),
             _pass(turn_tiles),
             s_tir.transform.StmtSimplify(),
             s_tir.transform.LowerOpaqueBlock(),

@@ -6,6 +6,7 @@ they need them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,10 @@ from tvm.target import codegen
 from tvm_conv3dt.compiler.amx import REGISTERS, ROW_BYTES, instruction
 from tvm_conv3dt.compiler.unit_layout import SQUARE
 
-__all__ = ["CONFIGURATION_BYTES", "configuration", "configure_tiles"]
+__all__ = ["CONFIGURATION_BYTES", "REGISTER_ROWS", "configuration", "configure_tiles"]
+
+REGISTER_ROWS = "conv3d_transpose.register_rows"
+"""Annotation of a block, then attribute of the function: the rows of each register, where they are not all a square's."""
 
 CONFIGURATION_BYTES = 64
 
@@ -32,24 +36,26 @@ def configure_tiles(function: tirx.PrimFunc) -> tirx.PrimFunc:
     if not _has_tiles(function.body):
         return function
     configured = False
+    rows = (function.attrs or {}).get(REGISTER_ROWS, [SQUARE] * REGISTERS)
+    settings = configuration([int(each) for each in rows])
 
     def task(loop: tirx.For) -> Any:
         nonlocal configured
         if loop.kind != tirx.ForKind.PARALLEL or not _has_tiles(loop):
             return loop
         configured = True
-        body = _configured(loop.body)
+        body = _configured(loop.body, settings)
         return tirx.For(
             loop.loop_var, loop.min, loop.extent, loop.kind, body, None, loop.annotations
         )
 
     body = tvm_ffi.structural_map(function.body, (tirx.For, task))
     if not configured:  # a single task is no loop any more
-        body = _configured(body)
+        body = _configured(body, settings)
     return tirx.PrimFunc(function.params, body, function.ret_type, function.attrs)
 
 
-def _configured(task: Any) -> tirx.SeqStmt:
+def _configured(task: Any, settings: npt.NDArray[np.uint8]) -> tirx.SeqStmt:
     body, scratch = _without_scratch(task)
     configuration = tirx.decl_buffer(
         (CONFIGURATION_BYTES,), "uint8", "configuration", scope="local"
@@ -57,26 +63,26 @@ def _configured(task: Any) -> tirx.SeqStmt:
     return tirx.SeqStmt(
         [
             *(tirx.AllocBuffer(each) for each in (*scratch, configuration)),
-            *_configure(configuration),
+            *_configure(configuration, settings),
             body,
             tirx.Evaluate(instruction("tilerelease")),
         ]
     )
 
 
-def configuration() -> npt.NDArray[np.uint8]:
-    """Return what ``ldtilecfg`` reads to set up all registers as 16 rows of 64 bytes, in Intel's layout."""
+def configuration(rows: Sequence[int] = (SQUARE,) * REGISTERS) -> npt.NDArray[np.uint8]:
+    """Return what ``ldtilecfg`` reads to set up registers of so many rows of 64 bytes, in Intel's layout."""
     found = np.zeros(CONFIGURATION_BYTES, np.uint8)
     found[0] = 1  # the palette
     found[16 : 16 + 2 * REGISTERS].view(np.uint16)[:] = ROW_BYTES
-    found[48 : 48 + REGISTERS] = SQUARE  # rows
+    found[48 : 48 + REGISTERS] = rows
     return found
 
 
-def _configure(memory: Any) -> list[Any]:
+def _configure(memory: Any, settings: npt.NDArray[np.uint8]) -> list[Any]:
     stores: list[Any] = [
         tirx.BufferStore(memory, tirx.const(int(value), "uint8"), [tirx.const(place, "int32")])
-        for place, value in enumerate(configuration())
+        for place, value in enumerate(settings)
     ]
     return [*stores, tirx.Evaluate(instruction("ldtilecfg", tirx.address_of(memory[0])))]
 

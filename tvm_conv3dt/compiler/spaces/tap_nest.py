@@ -16,8 +16,9 @@ from math import gcd
 
 from tvm import s_tir
 
-from tvm_conv3dt.compiler.amx import tile_intrinsics
+from tvm_conv3dt.compiler.amx import register_rows, tile_intrinsics
 from tvm_conv3dt.compiler.intrinsics import turned_pairs, woven
+from tvm_conv3dt.compiler.rolling import ROLL
 from tvm_conv3dt.compiler.spaces.point import (
     Choose,
     Family,
@@ -31,6 +32,7 @@ from tvm_conv3dt.compiler.spaces.tensorizing import tensorize
 from tvm_conv3dt.compiler.streaming import STREAM
 from tvm_conv3dt.compiler.tap_layout import TapLayout
 from tvm_conv3dt.compiler.tap_loops import mark_tap_loops
+from tvm_conv3dt.compiler.tile_registers import REGISTER_ROWS
 from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
 from tvm_conv3dt.device import Device
 
@@ -60,6 +62,10 @@ def apply(
     for name, value in (("vectors", family.vectors), ("tile_h", family.tile_h), ("tile_w", 1)):
         keep(sch, y, name, decide(name, [value]))
     sch.annotate(y, STREAM, decide("stream", stream_candidates(layout.workload, device)))
+
+    if layout.filter_blocks == 1:
+        rows = register_rows(layout.squares, layout.column_squares, layout.filters)
+        sch.annotate(y, REGISTER_ROWS, rows)
 
     n, pd, qd, rd, ph, qh, rh, f, e = sch.get_loops(y)
     sch.reorder(n, pd, ph, qd, rd, qh, rh, f, e)
@@ -120,7 +126,10 @@ def _turn(sch: s_tir.Schedule, layout: TapLayout, task: object) -> None:
     """Turn the input of a task, a square at a time."""
     turned, square = sch.get_sblock("turned"), sch.get_sblock("square")
     sch.compute_at(turned, task, preserve_unit_loops=True)
-    nb, k, *_ = sch.get_loops(turned)[-4:]
+    n, share, plane, *_, nb, k, _, _ = sch.get_loops(turned)[-10:]
+    sch.reorder(plane, n, share)
+    # Planes are the third dimension.
+    sch.annotate(plane, ROLL, f"turned 2 {layout.spans[0]}")
     sch.set_scope(square, 0, "local")
     sch.compute_at(square, nb, preserve_unit_loops=True)
     *_, channels = sch.get_loops(square)
