@@ -118,11 +118,13 @@ def _of_input_channels(layout: DotLayout, filters: Any, index: Any) -> Any:
 def _of_taps(layout: TapLayout, filters: Any, index: Any) -> Any:
     """Return a packed element."""
     block, td, kb, number, k = index
-    channels, width = layout.workload.out_channels, layout.axes[2]
+    channels, (depth, height, width) = layout.workload.out_channels, layout.workload.kernel
     which, channel = block * layout.squares * SQUARE + number, kb * DEPTH + k
     tap, out_channel = tirx.floordiv(which, channels), tirx.floormod(which, channels)
-    th, tw = tirx.floordiv(tap, width.kernel), tirx.floormod(tap, width.kernel)
-    element = _as_packed(layout, filters, (td, th, tw, out_channel, channel))
+    tap, tw = tirx.floordiv(tap, width), tirx.floormod(tap, width)
+    if layout.deep:
+        td, tap = tirx.floordiv(tap, height), tirx.floormod(tap, height)
+    element = _as_packed(layout, filters, (td, tap, tw, out_channel, channel))
     present = tirx.all(which < layout.filters, channel < layout.workload.in_channels)
     return tirx.if_then_else(present, element, tirx.const(0, layout.packed_dtype))
 

@@ -36,32 +36,41 @@ from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
 
 __all__ = ["define_taps", "place_of", "read_whole_products"]
 
-_TASK = ["n", "pd", "qd", "rd", "ph"]
+_ROWS = ["n", "pd", "qd", "rd", "ph", "qh", "rh", "f"]  # of results
+_MATRIX_AXES = 6  # of products, the last: blocks, squares and filters; tiles, squares and positions
 
 
 def define_taps(layout: TapLayout, operands: Operands, name: str) -> Any:
     """Return the results by phases: ``[n, pd, qd, rd, ph, qh, rh, f, e]``, made by the block `name`."""
     workload = layout.workload
     products = _products(layout, operands, _turned(layout, operands))
-    _, height, width = layout.axes
-    jh, jw = (te.reduce_axis((0, t), f"j{a}") for t, a in zip(layout.taps[1:], "hw", strict=True))
+    depth, height, width = layout.axes
+    starts, channels = layout.starts, workload.out_channels
+    jd, jh, jw = (te.reduce_axis((0, t), f"j{a}") for t, a in zip(layout.taps, "dhw", strict=True))
 
     def taps(*index: Any) -> Any:
-        *task, qh, rh, f, g, v = index
-        rw, c = tirx.floordiv(g, workload.out_channels), tirx.floormod(g, workload.out_channels)
+        n, pd, qd, rd, ph, qh, rh, f, g, v = index
+        rw, c = tirx.floordiv(g, channels), tirx.floormod(g, channels)
         row, column = tap_of(height, qh, rh, jh), tap_of(width, f * SQUARE + v, rw, jw)
-        filter_ = (row.number * width.kernel + column.number) * workload.out_channels + c
-        position = (row.input - layout.starts[1]) * layout.pitch + column.input - layout.starts[2]
-        which = _split(filter_, (layout.squares, SQUARE))
-        value = products(*task, *which, *_split(position, (layout.column_squares, SQUARE)))
+        number = (row.number * width.kernel + column.number) * channels + c
+        if layout.deep:
+            tap = tap_of(depth, qd, rd, jd)
+            number += tap.number * (height.kernel * width.kernel * channels)
+            plane = n, pd, tap.input - starts[0], ph
+        else:
+            plane = n, pd, qd, rd, ph
+        position = (row.input - starts[1]) * layout.pitch + column.input - starts[2]
+        which = _digits(number, layout.squares)
+        value = products(*plane, *which, *_digits(position, layout.column_squares))
         if column.present:
             value = tirx.if_then_else(tirx.all(*column.present), value, tirx.const(0, "float32"))
-        return te.sum(value, axis=[jh, jw])
+        return te.sum(value, axis=[jd, jh, jw] if layout.deep else [jh, jw])
 
-    rows = (*_task_shape(layout), layout.task_rows, layout.phases[1], layout.row_vectors)
-    names = [*_TASK, "qh", "rh", "f"]
+    (depth_tasks, height_tasks), (phases_d, phases_h, _) = layout.tasks, layout.phases
+    plane_shape = workload.batch, depth_tasks, layout.planes, phases_d, height_tasks
+    rows = (*plane_shape, layout.task_rows, phases_h, layout.row_vectors)
     sums = te.compute(
-        (*rows, layout.outputs, SQUARE), taps, "sums", varargs_names=[*names, "g", "v"]
+        (*rows, layout.outputs, SQUARE), taps, "sums", varargs_names=[*_ROWS, "g", "v"]
     )
 
     def woven(*index: Any) -> Any:
@@ -69,23 +78,16 @@ def define_taps(layout: TapLayout, operands: Operands, name: str) -> Any:
         return sums(*row, g, v)
 
     together = te.compute(
-        (*rows, SQUARE, layout.outputs), woven, "woven", varargs_names=[*names, "v", "g"]
+        (*rows, SQUARE, layout.outputs), woven, "woven", varargs_names=[*_ROWS, "v", "g"]
     )
 
     def result(*index: Any) -> Any:
         *row, e = index
         v, g = tirx.floordiv(e, layout.outputs), tirx.floormod(e, layout.outputs)
-        return operands.result(together(*row, v, g), tirx.floormod(e, workload.out_channels))
+        return operands.result(together(*row, v, g), tirx.floormod(e, channels))
 
     lanes = layout.outputs * SQUARE
-    return te.compute((*rows, lanes), result, name, varargs_names=[*names, "e"])
-
-
-def _task_shape(layout: TapLayout) -> tuple[int, ...]:
-    """Return the sizes of batch, shares of depth, planes, phases of depth, and shares of height."""
-    depth_tasks, height_tasks = layout.tasks
-    batch = layout.workload.batch
-    return batch, depth_tasks, layout.planes, layout.phases[0], height_tasks
+    return te.compute((*rows, lanes), result, name, varargs_names=[*_ROWS, "e"])
 
 
 def _turned(layout: TapLayout, operands: Operands) -> Any:
@@ -137,46 +139,55 @@ def _turned(layout: TapLayout, operands: Operands) -> Any:
 
 
 def _products(layout: TapLayout, operands: Operands, turned: Any) -> Any:
-    """Return the products' sums over taps of depth and input channels, by filters and positions."""
-    depth = layout.axes[0]
+    """Return the products' sums over input channels, and taps of depth where these are not apart, by filters and positions."""
+    workload, depth = layout.workload, layout.axes[0]
     jd = te.reduce_axis((0, layout.taps[0]), "jd")
     kb = te.reduce_axis((0, layout.packed_channels // DEPTH), "kb")
     k, e = te.reduce_axis((0, DEPTH // 2), "k"), te.reduce_axis((0, 2), "e")
 
     def product(*index: Any) -> Any:
-        n, pd, qd, rd, ph, rb, fb, mi, nb, i, v = index
-        tap = tap_of(depth, qd, rd, jd, bounded=True)
-        left = operands.packed[rb, tap.number, kb, mi * SQUARE + i, k * 2 + e]
-        right = turned(n, pd, tap.input - layout.starts[0], ph, fb, kb, nb, k, v, e)
-        factors = (widen(each, layout.packed_dtype) for each in (left, right))
-        return te.sum(next(factors) * next(factors), axis=[jd, kb, k, e])
+        *outer, rb, fb, mi, nb, i, v = index
+        plane, number = outer, 0
+        if not layout.deep:
+            n, pd, qd, rd, ph = outer
+            tap = tap_of(depth, qd, rd, jd, bounded=True)
+            plane, number = [n, pd, tap.input - layout.starts[0], ph], tap.number
+        left = operands.packed[rb, number, kb, mi * SQUARE + i, k * 2 + e]
+        right = turned(*plane, fb, kb, nb, k, v, e)
+        a, b = (widen(each, layout.packed_dtype) for each in (left, right))
+        return te.sum(a * b, axis=[kb, k, e] if layout.deep else [jd, kb, k, e])
 
-    task = _task_shape(layout)
+    depth_tasks, height_tasks = layout.tasks
+    outer = {"n": workload.batch, "pd": depth_tasks}
+    if layout.deep:
+        outer |= {"d": layout.planes + layout.spans[0]}
+    else:
+        outer |= {"qd": layout.planes, "rd": layout.phases[0]}
+    outer |= {"ph": height_tasks, "rb": layout.filter_blocks}
     tile = layout.squares, layout.column_squares
     accumulator = te.compute(
-        (*task, layout.filter_blocks, layout.tiles, *tile, SQUARE, SQUARE),
+        (*outer.values(), layout.tiles, *tile, SQUARE, SQUARE),
         product,
         "accumulator",
-        varargs_names=[*_TASK, "rb", "fb", "mi", "nb", "i", "v"],
+        varargs_names=[*outer, "fb", "mi", "nb", "i", "v"],
     )
-    squares = layout.squares, SQUARE, layout.tiles, layout.column_squares, SQUARE
 
     def by_position(*index: Any) -> Any:
-        *outer, rb, mi, i, fb, nb, v = index
-        return accumulator(*outer, rb, fb, mi, nb, i, v)
+        *others, mi, i, fb, nb, v = index
+        return accumulator(*others, fb, mi, nb, i, v)
 
     return te.compute(
-        (*task, layout.filter_blocks, *squares),
+        (*outer.values(), layout.squares, SQUARE, layout.tiles, layout.column_squares, SQUARE),
         by_position,
         "products",
-        varargs_names=[*_TASK, "rb", "mi", "i", "fb", "nb", "v"],
+        varargs_names=[*outer, "mi", "i", "fb", "nb", "v"],
     )
 
 
-def _split(number: Any, sizes: tuple[int, int]) -> list[Any]:
-    """Return the digits of a number: the last two have so many values."""
-    rest, last = tirx.floordiv(number, sizes[1]), tirx.floormod(number, sizes[1])
-    return [tirx.floordiv(rest, sizes[0]), tirx.floormod(rest, sizes[0]), last]
+def _digits(number: Any, squares: int) -> list[Any]:
+    """Return the tile, the square in it and the place in that, of a number of a filter or a position."""
+    rest, place = tirx.floordiv(number, SQUARE), tirx.floormod(number, SQUARE)
+    return [tirx.floordiv(rest, squares), tirx.floormod(rest, squares), place]
 
 
 def read_whole_products(function: tirx.PrimFunc) -> tirx.PrimFunc:
@@ -189,7 +200,7 @@ def read_whole_products(function: tirx.PrimFunc) -> tirx.PrimFunc:
         if each.name_hint != "sums":
             return each
         reads = [
-            tirx.BufferRegion(read.source, [*read.region[: len(_TASK)], *_whole(read.source)])
+            tirx.BufferRegion(read.source, [*read.region[:-_MATRIX_AXES], *_whole(read.source)])
             for read in each.reads
         ]
         return s_tir.SBlock(
@@ -200,7 +211,7 @@ def read_whole_products(function: tirx.PrimFunc) -> tirx.PrimFunc:
 
 
 def _whole(products: Any) -> list[Any]:
-    return [ir.Range(0, extent) for extent in products.shape[len(_TASK) :]]
+    return [ir.Range(0, extent) for extent in products.shape[-_MATRIX_AXES:]]
 
 
 def place_of(layout: TapLayout, index: Any) -> Place:

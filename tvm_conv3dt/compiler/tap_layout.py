@@ -1,13 +1,13 @@
 """How a workload of few output channels is laid out for a CPU's matrix unit: products with all taps, then sums of them.
 
-Squares of 16 output channels would stay nearly empty. Here the rows of a product are the filters of all taps of height and
-width, and its columns are positions of the input::
+Squares of 16 output channels would stay nearly empty. Here the rows of a product are the filters of all taps, and its columns are
+positions of the input::
 
-    products[kh, kw, c, position] = sum over taps of depth and input channels of filter * input
+    products[kd, kh, kw, c, position] = sum over input channels of filter * input
 
 An output is a sum of those, as many as it has taps. The columns are neighbours in a row, so that such sums are of whole
-vectors. The unit takes its columns by pairs of input channels: the input is turned for it, a square of 16
-positions and 32 channels at a time.
+vectors. Where there are too many taps for that, those of depth are summed with the channels, by phases of depth. The unit takes its
+columns by pairs of input channels: the input is turned for it, a square of 16 positions and 32 channels at a time.
 
 A task has some planes and rows of the output. What it reads beyond those of another task is turned and multiplied
 by both.
@@ -23,16 +23,19 @@ from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE, UnitLayout
 from tvm_conv3dt.phases import Axis
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["TAPS", "TapLayout"]
+__all__ = ["AXES", "TAPS", "TapLayout"]
+
+AXES = ("dhw", "hw")
+"""The axes whose taps have products of their own."""
 
 TAPS = "amx-taps-"
 """What the names of these formulations begin with."""
 
-_PATTERN = re.compile(rf"{TAPS}(\d+)x(\d+)")
+_PATTERN = re.compile(rf"{TAPS}(d?hw)-(\d+)x(\d+)")
 _MOST_SQUARES = 6  # of filters in a tile: with two operands they fill the registers
 _COLUMN_SQUARES = {1: 4, 2: 2}  # of positions in a tile, by those of filters; one beside more
 _MOST_OUTPUTS = 16  # of a position of the width: a vector of sums each
-_MOST_FILTERS = 512  # of the taps of a plane
+_MOST_FILTERS = {"dhw": 192, "hw": 512}
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,20 @@ class TapLayout(UnitLayout):
     ----------
     workload, lanes, formulation
         As those of `Layout`; `lanes` are the positions of a vector of sums, and no phases are folded.
+    apart : str
+        The axes whose taps have products of their own: one of `AXES`.
     planes, task_rows : int
         Positions of depth and height that a task has.
     """
 
+    apart: str = "hw"
     planes: int = 1
     task_rows: int = 1
 
     @classmethod
-    def of(cls, workload: Workload, planes: int, rows: int) -> TapLayout:
+    def of(cls, workload: Workload, apart: str, planes: int = 1, rows: int = 1) -> TapLayout:
         """Make the layout of tasks of so many planes and rows."""
-        return cls(workload, SQUARE, planes=planes, task_rows=rows)
+        return cls(workload, SQUARE, apart=apart, planes=planes, task_rows=rows)
 
     @classmethod
     def parse(cls, workload: Workload, name: str) -> TapLayout:
@@ -61,20 +67,30 @@ class TapLayout(UnitLayout):
         match = _PATTERN.fullmatch(name)
         if match is None:
             raise ValueError(f"formulation {name} is none of tasks of planes and rows")
-        planes, rows = map(int, match.groups())
-        return cls.of(workload, planes, rows)
+        apart, *task = match.groups()
+        return cls.of(workload, apart, *map(int, task))
 
     @classmethod
-    def fits(cls, workload: Workload) -> bool:
-        """Whether there is such a layout of a workload: where a position of the width has few outputs, and a plane few taps."""
-        layout = cls.of(workload, 1, 1)
-        few = layout.outputs <= _MOST_OUTPUTS and layout.filters <= _MOST_FILTERS
-        return few and super().fits(workload)
+    def choices(cls, workload: Workload) -> list[str]:
+        """Return the axes whose taps may have products of their own: few taps, and few outputs of a position of the width."""
+        if not cls.fits(workload):
+            return []
+        layouts = [cls.of(workload, apart) for apart in AXES]
+        return [
+            each.apart
+            for each in layouts
+            if each.outputs <= _MOST_OUTPUTS and each.filters <= _MOST_FILTERS[each.apart]
+        ]
 
     @cached_property
     def name(self) -> str:
-        """The formulation as schedules tell it: ``"amx-taps-4x8"``."""
-        return f"{TAPS}{self.planes}x{self.task_rows}"
+        """The formulation as schedules tell it: ``"amx-taps-dhw-4x8"``."""
+        return f"{TAPS}{self.apart}-{self.planes}x{self.task_rows}"
+
+    @property
+    def deep(self) -> bool:
+        """Whether the taps of depth have products of their own, too."""
+        return self.apart == "dhw"
 
     @cached_property
     def outputs(self) -> int:
@@ -83,9 +99,9 @@ class TapLayout(UnitLayout):
 
     @cached_property
     def filters(self) -> int:
-        """Filters of the taps of height and width, all output channels."""
-        _, height, width = self.axes
-        return height.kernel * width.kernel * self.workload.out_channels
+        """Filters that have products of their own: of so many taps, all output channels."""
+        depth, height, width = (axis.kernel for axis in self.axes)
+        return (depth if self.deep else 1) * height * width * self.workload.out_channels
 
     @cached_property
     def filter_blocks(self) -> int:
@@ -149,10 +165,10 @@ class TapLayout(UnitLayout):
 
     @cached_property
     def packed_shape(self) -> tuple[int, ...]:
-        """Shape of the packed filters: ``[blocks, kd, in_channels / 32, filters, 32]``."""
-        channels = self.packed_channels // DEPTH
+        """Shape of the packed filters: ``[blocks, kd or 1, in_channels / 32, filters, 32]``."""
+        depth = 1 if self.deep else self.axes[0].kernel
         filters = self.squares * SQUARE
-        return self.filter_blocks, self.axes[0].kernel, channels, filters, DEPTH
+        return self.filter_blocks, depth, self.packed_channels // DEPTH, filters, DEPTH
 
 
 def _offsets(axis: Axis) -> tuple[int, int]:

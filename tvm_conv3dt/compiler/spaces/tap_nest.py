@@ -76,16 +76,24 @@ def apply(
     sch.vectorize(together[1])
     sch.annotate(f, "pragma_loop_partition_hint", 1)
 
-    # Whose it is first, as TVM does not find who reads what an intrinsic reads.
-    for name, loop, scope in (("woven", f, "local"), ("sums", f, "local"), ("products", rd, "global")):
-        sch.compute_at(sch.get_sblock(name), loop, preserve_unit_loops=True)
-        sch.set_scope(sch.get_sblock(name), 0, scope)
-    accumulator = sch.get_sblock("accumulator")
-    rb, mi, i, fb, nb, v = sch.get_loops(sch.get_sblock("products"))[-6:]
-    sch.reorder(rb, fb, mi, i, nb, v)
+    # Each its place first, as TVM does not find who reads what an intrinsic reads.
+    products, accumulator, turned = map(sch.get_sblock, ("products", "accumulator", "turned"))
+    for name in ("woven", "sums"):
+        sch.compute_at(sch.get_sblock(name), f, preserve_unit_loops=True)
+        sch.set_scope(sch.get_sblock(name), 0, "local")
+    sch.compute_at(products, task if layout.deep else rd, preserve_unit_loops=True)
+    *outer, rb, mi, i, fb, nb, v = sch.get_loops(products)
+    sch.reorder(fb, rb, mi, i, nb, v)
     sch.set_scope(accumulator, 0, "local")
-    sch.compute_at(accumulator, fb, preserve_unit_loops=True)
-    _turn(sch, layout, task)
+    sch.compute_at(accumulator, rb, preserve_unit_loops=True)
+    sch.compute_at(turned, fb if layout.deep else task, preserve_unit_loops=True)
+    loops = {"products": outer[-4:], "turned": sch.get_loops(turned)[-10:-6]}
+    made = "products" if layout.deep else "turned"
+    batch, share, plane, _ = loops[made]
+    sch.reorder(plane, batch, share)
+    # Planes are the third dimension.
+    sch.annotate(plane, ROLL, f"{made} 2 {layout.spans[0]}")
+    _turn(sch, layout)
     _multiply(sch, layout, device, [mi, i, nb, v])
     _sum(sch, layout)
 
@@ -93,13 +101,13 @@ def apply(
 def _sum(sch: s_tir.Schedule, layout: TapLayout) -> None:
     """Sum a vector of results over the taps of height and width, and weave it."""
     sums, run = sch.get_sblock("sums"), sch.get_sblock("woven")
-    g, v, jh, jw = sch.get_loops(sums)[-4:]
-    sch.reorder(jh, g, jw, v)
+    g, v, *taps, jw = sch.get_loops(sums)[-5 if layout.deep else -4 :]
+    sch.reorder(*taps, g, jw, v)
     for loop in (g, jw):
         sch.unroll(loop)
     sch.vectorize(v)
-    mark_tap_loops(sch, (None, jh, None), layout)
-    *_, g, v = sch.get_loops(sch.decompose_reduction(sums, jh))
+    mark_tap_loops(sch, (*([None] * (2 - len(taps))), *taps, None), layout)
+    *_, g, v = sch.get_loops(sch.decompose_reduction(sums, taps[0]))
     sch.unroll(g)
     sch.vectorize(v)
     if layout.outputs == 1:
@@ -111,10 +119,11 @@ def _sum(sch: s_tir.Schedule, layout: TapLayout) -> None:
 def _multiply(sch: s_tir.Schedule, layout: TapLayout, device: Device, tile: list[object]) -> None:
     """Make the products of a tile."""
     accumulator = sch.get_sblock("accumulator")
-    rows, columns, i, v, jd, kb, k, e = sch.get_loops(accumulator)[-8:]
-    sch.reorder(jd, kb, rows, columns, i, v, k, e)
-    mark_tap_loops(sch, (jd, None, None), layout)
-    initial = sch.decompose_reduction(accumulator, jd)
+    rows, columns, i, v, *turns, k, e = sch.get_loops(accumulator)[-7 if layout.deep else -8 :]
+    sch.reorder(*turns, rows, columns, i, v, k, e)
+    if not layout.deep:
+        mark_tap_loops(sch, (turns[0], None, None), layout)
+    initial = sch.decompose_reduction(accumulator, turns[0])
     scalar = "amx_bf16" not in device.cpu_features
     names = tile_intrinsics(layout.squares, layout.column_squares, scalar)
     tensorize(sch, sch.get_loops(initial)[-4:], names.clear)
@@ -122,14 +131,10 @@ def _multiply(sch: s_tir.Schedule, layout: TapLayout, device: Device, tile: list
     tensorize(sch, tile, names.lay_out)
 
 
-def _turn(sch: s_tir.Schedule, layout: TapLayout, task: object) -> None:
-    """Turn the input of a task, a square at a time."""
+def _turn(sch: s_tir.Schedule, layout: TapLayout) -> None:
+    """Turn the input, a square at a time."""
     turned, square = sch.get_sblock("turned"), sch.get_sblock("square")
-    sch.compute_at(turned, task, preserve_unit_loops=True)
-    n, share, plane, *_, nb, k, _, _ = sch.get_loops(turned)[-10:]
-    sch.reorder(plane, n, share)
-    # Planes are the third dimension.
-    sch.annotate(plane, ROLL, f"turned 2 {layout.spans[0]}")
+    nb, k, _, _ = sch.get_loops(turned)[-4:]
     sch.set_scope(square, 0, "local")
     sch.compute_at(square, nb, preserve_unit_loops=True)
     *_, channels = sch.get_loops(square)
