@@ -8,7 +8,7 @@ import pytest
 tvm = pytest.importorskip("tvm")
 
 from tvm_conv3dt import device as catalogue
-from tvm_conv3dt.compiler.amx import tile_intrinsics
+from tvm_conv3dt.compiler.amx import register_rows, tile_intrinsics
 from tvm_conv3dt.compiler.spaces.point import Point
 from tvm_conv3dt.compiler.spaces.tile_nest import TILES
 from tvm_conv3dt.spec import Workload
@@ -62,3 +62,13 @@ def test_packed_filters_do_not_depend_on_the_unit(built):
     without = replace(UNIT, cpu_features=())
     shapes = {built(workload, each, point).packed_shape for each in (UNIT, without)}
     assert shapes == {(1, 1, 2, 2, 1, 1, 16, 16, 2)}
+
+
+def test_registers_have_the_rows_that_their_operands_have():
+    # Sums of one square of filters by four of positions, the filters, and positions.
+    assert register_rows(1, 4, 9) == [9, 9, 9, 9, 9, 16, 16, 16]
+    assert register_rows(2, 2, 27) == [16, 16, 11, 11, 16, 11, 16, 16]
+
+
+def test_operands_that_take_turns_are_whole():
+    assert register_rows(4, 1, 50) == [16] * 8

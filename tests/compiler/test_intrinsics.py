@@ -1,4 +1,4 @@
-"""Does the tree of shuffles add up each vector's lanes, in its own place?"""
+"""Do shuffles put, and add up, each lane in its own place?"""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ tvm = pytest.importorskip("tvm")
 
 from tvm import s_tir, te
 
-from tvm_conv3dt.compiler.intrinsics import lane_sums
+from tvm_conv3dt.compiler.intrinsics import lane_sums, turned_pairs, woven
 from tvm_conv3dt.compiler.target import target_of
 
 ROWS = 3
@@ -63,3 +63,55 @@ def test_each_is_registered_once():
 def test_no_lane_is_added_alone():
     text = str(scheduled(8, 8).mod)
     assert text.count("T.Shuffle") == 2 * (4 + 2 + 1)
+
+
+def copied(shapes, scopes, dtype, element, block_axes, intrinsic):
+    """What the middle one of three copies is, of arrays in such memory, that an intrinsic makes of the last axes."""
+    before, after = shapes
+    a = te.placeholder((ROWS, *before), dtype, "a")
+    near = te.compute(a.shape, lambda *index: a[index], "near")
+    made = te.compute((ROWS, *after), lambda r, *index: near[(r, *element(*index))], "made")
+    y = te.compute(made.shape, lambda *index: made[index], "y")
+    sch = s_tir.Schedule(te.create_prim_func([a, y]))
+    row = sch.get_loops("y")[0]
+    for name, scope in zip(("made", "near"), reversed(scopes), strict=True):
+        block = sch.get_sblock(name)
+        sch.compute_at(block, row, preserve_unit_loops=True)
+        sch.set_scope(block, 0, scope)
+    sch.tensorize(sch.get_loops("made")[-block_axes], intrinsic)
+    return sch
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 6, 16])
+@pytest.mark.parametrize("lanes", [4, 16])
+def test_woven_vectors_take_turns(lanes, count, host):
+    sch = copied(
+        ((count, lanes), (lanes, count)),
+        ("local", "local"),
+        "float32",
+        lambda j, i: (i, j),
+        2,
+        woven(lanes, count),
+    )
+    a = np.arange(ROWS * count * lanes, dtype=np.float32).reshape(ROWS, count, lanes)
+    y = tvm.runtime.tensor(np.full((ROWS, lanes, count), np.nan, np.float32))
+    tvm.compile(sch.mod, target=target_of(host))["main"](tvm.runtime.tensor(a), y)
+    assert np.array_equal(y.numpy(), a.swapaxes(1, 2))
+
+
+@pytest.mark.parametrize(("pairs", "positions"), [(16, 16), (4, 8), (8, 4)])
+def test_turned_pairs_stay_together(pairs, positions, host):
+    sch = copied(
+        ((positions, 2 * pairs), (pairs, positions, 2)),
+        ("local", "global"),
+        "uint16",
+        lambda k, v, e: (v, k * 2 + e),
+        3,
+        turned_pairs(pairs, positions, "uint16"),
+    )
+    a = np.arange(ROWS * positions * pairs * 2, dtype=np.uint16)
+    a = a.reshape(ROWS, positions, 2 * pairs)
+    y = tvm.runtime.tensor(np.zeros((ROWS, pairs, positions, 2), np.uint16))
+    tvm.compile(sch.mod, target=target_of(host))["main"](tvm.runtime.tensor(a), y)
+    expected = a.reshape(ROWS, positions, pairs, 2).swapaxes(1, 2)
+    assert np.array_equal(y.numpy(), expected)

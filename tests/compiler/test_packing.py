@@ -10,6 +10,7 @@ from tvm_conv3dt.compiler.dot_layout import DOT_HALVES, DOT_PAIRS, DotLayout
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.packing import define_packing
 from tvm_conv3dt.compiler.pair_layout import PairLayout
+from tvm_conv3dt.compiler.tap_layout import AXES, TapLayout
 from tvm_conv3dt.memory import stored
 from tvm_conv3dt.spec import Workload
 
@@ -129,3 +130,15 @@ def test_packing_takes_filters_of_any_alignment(layout):
     function = define_packing(layout, "pack")
     alignments = {p.name: int(p.data_alignment) for p in function.params}
     assert alignments == {"filters": 4, "packed": 64}
+
+
+@pytest.mark.parametrize("apart", AXES)
+def test_filters_of_all_taps_are_rows_of_squares(apart):
+    workload = workload_of(3, 40).recast(dtype="bfloat16")
+    filters = (distinct(workload) % 251).astype(ml_dtypes.bfloat16)
+    packed = pack(TapLayout.of(workload, apart), filters)
+    rows = filters.reshape(-1, 40)  # [kh, kw, out], as there is one tap of depth
+    expected = np.zeros((32, 64), ml_dtypes.bfloat16)
+    expected[: len(rows), :40] = rows
+    expected = np.moveaxis(expected.reshape(32, 2, 32), 1, 0)
+    assert np.array_equal(packed[0, 0], stored(np.ascontiguousarray(expected)))

@@ -46,3 +46,9 @@ def test_configuration_is_of_eight_full_tiles():
     assert found[16:32].view(np.uint16).tolist() == [64] * 8
     assert found[48:56].tolist() == [16] * 8
     assert int(found.sum()) == 1 + 8 * 64 + 8 * 16
+
+
+def test_registers_may_have_fewer_rows():
+    found = configuration([9, 16, 1, 16, 16, 16, 16, 2])
+    assert found[48:56].tolist() == [9, 16, 1, 16, 16, 16, 16, 2]
+    assert found[16:32].view("uint16").tolist() == [64] * 8

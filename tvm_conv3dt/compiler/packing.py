@@ -118,7 +118,7 @@ def _of_input_channels(layout: DotLayout, filters: Any, index: Any) -> Any:
 def _of_taps(layout: TapLayout, filters: Any, index: Any) -> Any:
     """Return a packed element."""
     block, td, kb, number, k = index
-    channels, (depth, height, width) = layout.workload.out_channels, layout.workload.kernel
+    channels, (_, height, width) = layout.workload.out_channels, layout.workload.kernel
     which, channel = block * layout.squares * SQUARE + number, kb * DEPTH + k
     tap, out_channel = tirx.floordiv(which, channels), tirx.floormod(which, channels)
     tap, tw = tirx.floordiv(tap, width), tirx.floormod(tap, width)

@@ -10,6 +10,7 @@ that follow each other, making and reading take turns instead, and the buffer is
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import tvm_ffi
@@ -30,7 +31,7 @@ def roll_planes(function: tirx.PrimFunc) -> tirx.PrimFunc:
 
     def visit(sequence: tirx.SeqStmt) -> Any:
         statements = list(sequence.seq)
-        for place, (making, reading) in enumerate(zip(statements, statements[1:], strict=False)):
+        for place, (making, reading) in enumerate(pairwise(statements)):
             mark = making.annotations.get(ROLL) if isinstance(making, tirx.For) else None
             if mark is not None:
                 name, axis, span = str(mark).split()

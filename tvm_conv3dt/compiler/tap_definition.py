@@ -56,9 +56,9 @@ def define_taps(layout: TapLayout, operands: Operands, name: str) -> Any:
         if layout.deep:
             tap = tap_of(depth, qd, rd, jd)
             number += tap.number * (height.kernel * width.kernel * channels)
-            plane = n, pd, tap.input - starts[0], ph
+            plane = [n, pd, tap.input - starts[0], ph]
         else:
-            plane = n, pd, qd, rd, ph
+            plane = [n, pd, qd, rd, ph]
         position = (row.input - starts[1]) * layout.pitch + column.input - starts[2]
         which = _digits(number, layout.squares)
         value = products(*plane, *which, *_digits(position, layout.column_squares))

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE, UnitLayout
-from tvm_conv3dt.phases import Axis
 from tvm_conv3dt.spec import Workload
 
 __all__ = ["AXES", "TAPS", "TapLayout"]
@@ -132,13 +131,15 @@ class TapLayout(UnitLayout):
     @cached_property
     def spans(self) -> tuple[int, int, int]:
         """Positions of the input that the taps of one position lie apart, for each axis."""
-        depth, height, width = (last - first for first, last in map(_offsets, self.axes))
+        depth, height, width = (
+            last - first for first, last in (axis.offsets for axis in self.axes)
+        )
         return depth, height, width
 
     @cached_property
     def starts(self) -> tuple[int, int, int]:
         """The first position of the input that position 0 reads, for each axis; it may lie before the input."""
-        depth, height, width = (_offsets(axis)[0] for axis in self.axes)
+        depth, height, width = (axis.offsets[0] for axis in self.axes)
         return depth, height, width
 
     @cached_property
@@ -169,12 +170,3 @@ class TapLayout(UnitLayout):
         depth = 1 if self.deep else self.axes[0].kernel
         filters = self.squares * SQUARE
         return self.filter_blocks, depth, self.packed_channels // DEPTH, filters, DEPTH
-
-
-def _offsets(axis: Axis) -> tuple[int, int]:
-    """Return the first and the last position of the input that position 0 reads by any turn of the loop over taps.
-
-    Turns that a phase does not have count too: those that LLVM may look at ahead stay in bounds.
-    """
-    first, last = axis.reads
-    return first, last - (axis.quotients - 1)

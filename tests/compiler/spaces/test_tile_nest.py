@@ -8,7 +8,6 @@ import pytest
 tvm = pytest.importorskip("tvm")
 
 from tvm_conv3dt import device as catalogue
-from tvm_conv3dt import tile_state
 from tvm_conv3dt.compiler.kernel import new_schedule
 from tvm_conv3dt.compiler.spaces import llvm, tile_nest
 from tvm_conv3dt.compiler.spaces.point import Family, Point, point_of
@@ -21,19 +20,6 @@ from ..geometries import COMMON
 from ..geometries import make as of_geometry
 
 UNIT = catalogue.get("x86-64-v4-amx")
-HAS_UNIT = catalogue.cpu_features().issuperset(UNIT.cpu_features)
-
-
-@pytest.fixture(params=["loops", "instructions"])
-def device(request, host):
-    """A device with the instructions, or this machine as if it had none."""
-    if request.param == "loops":
-        without = [each for each in host.cpu_features if each != "amx_bf16"]
-        return replace(host, cpu_features=tuple(without))
-    if not HAS_UNIT:
-        pytest.skip("this CPU has no AMX")
-    tile_state.request(host.cpu_features)
-    return host
 
 
 def make(size=(2, 3, 9), channels=(32, 16), kernel=3, stride=2, tail=0, **more):

@@ -18,7 +18,9 @@ from tvm_conv3dt.compiler.spaces.channel_nest import stores_vectors
 from tvm_conv3dt.compiler.spaces.llvm import layout_of, points
 from tvm_conv3dt.compiler.spaces.memory_model import NEAR, fetch, write
 from tvm_conv3dt.compiler.spaces.point import Point
+from tvm_conv3dt.compiler.spaces.tap_estimate import tap_estimate
 from tvm_conv3dt.compiler.spaces.tile_estimate import tile_estimate
+from tvm_conv3dt.compiler.tap_layout import TapLayout
 from tvm_conv3dt.compiler.tile_layout import TileLayout
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import Workload
@@ -63,6 +65,8 @@ def estimate(workload: Workload, device: Device, point: Point) -> float:
     layout = layout_of(workload, device, point.formulation)
     if isinstance(layout, DotLayout):
         return _dot_estimate(layout, device, point)
+    if isinstance(layout, TapLayout):
+        return tap_estimate(layout, device, point)
     if isinstance(layout, TileLayout):
         return tile_estimate(layout, device, point)
     return _channel_estimate(layout, device, point)

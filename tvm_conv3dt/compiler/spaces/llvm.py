@@ -19,6 +19,7 @@ from tvm_conv3dt.compiler.pair_layout import PAIRS, PairLayout
 from tvm_conv3dt.compiler.pair_products import multiplies_pairs
 from tvm_conv3dt.compiler.spaces import channel_nest, dot_nest, tap_nest, tile_nest
 from tvm_conv3dt.compiler.spaces.point import Choose, Family, Point
+from tvm_conv3dt.compiler.spaces.tap_estimate import tap_formulations
 from tvm_conv3dt.compiler.spaces.tile_nest import TILES
 from tvm_conv3dt.compiler.tap_layout import TAPS, TapLayout
 from tvm_conv3dt.compiler.tile_layout import TileLayout
@@ -49,8 +50,10 @@ def formulations(workload: Workload, device: Device) -> list[str]:
 
     Phases are folded only where they all have the same taps: see `Layout.dense`.
     """
-    tiles = _tilings(workload) if "amx_bf16" in device.cpu_features else []
-    return [*_vector_formulations(workload, device), *tiles]
+    found = _vector_formulations(workload, device)
+    if "amx_bf16" in device.cpu_features:
+        found += _tilings(workload) + tap_formulations(workload, device)
+    return found
 
 
 def _tilings(workload: Workload) -> list[str]:

@@ -29,16 +29,48 @@ from tvm_conv3dt.compiler.spaces.point import (
     stream_candidates,
 )
 from tvm_conv3dt.compiler.spaces.tensorizing import tensorize
+from tvm_conv3dt.compiler.spaces.workspace import most_bytes
 from tvm_conv3dt.compiler.streaming import STREAM
 from tvm_conv3dt.compiler.tap_layout import TapLayout
 from tvm_conv3dt.compiler.tap_loops import mark_tap_loops
 from tvm_conv3dt.compiler.tile_registers import REGISTER_ROWS
 from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
 from tvm_conv3dt.device import Device
+from tvm_conv3dt.spec import Workload
 
-__all__ = ["ORDER", "apply", "families", "points"]
+__all__ = ["ORDER", "apply", "copied", "families", "points", "tasks"]
 
 ORDER = "taps"
+_MOST_PLANES, _MOST_ROWS = 8, 4  # of sizes that a task may have along depth and height, the largest
+_SUM_BYTES = 4
+
+
+def tasks(workload: Workload, device: Device, apart: str) -> list[TapLayout]:
+    """Return layouts of tasks that share planes and rows evenly, and whose copies stay within bounds."""
+    depth, height, _ = workload.phase_axes
+    found = []
+    for planes in _shares(depth.quotients)[-_MOST_PLANES:]:
+        layouts = [
+            TapLayout.of(workload, apart, planes, rows) for rows in _shares(height.quotients)
+        ]
+        fitting = [each for each in layouts if device.cores * copied(each) <= most_bytes(workload)]
+        found += fitting[-_MOST_ROWS:] or layouts[:1]
+    return found
+
+
+def _shares(positions: int) -> list[int]:
+    """Return how many positions each of some equal shares can have, the fewest first."""
+    return sorted({-(-positions // shares) for shares in range(1, positions + 1)})
+
+
+def copied(layout: TapLayout) -> int:
+    """Return the bytes that a task takes for the turned input and the products."""
+    positions = layout.tiles * layout.column_squares * SQUARE
+    products = positions * layout.filter_blocks * layout.squares * SQUARE * _SUM_BYTES
+    turned = positions * layout.packed_channels * layout.itemsize
+    if layout.deep:
+        return products * (layout.spans[0] + 1) + turned // layout.tiles
+    return turned * (layout.spans[0] + 1) + products
 
 
 def families(layout: TapLayout, device: Device) -> Iterator[Family]:
