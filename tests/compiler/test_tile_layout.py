@@ -45,6 +45,13 @@ def test_row_without_zeros_around_is_as_long_as_the_input():
     assert (made.pitch, made.flat, made.reach, made.plane) == (5, 15, 0, 16)
 
 
+@pytest.mark.parametrize(
+    ("width", "channels", "pitch"), [(46, 8, 48), (46, 17, 47), (44, 8, 45), (47, 16, 48)]
+)
+def test_rows_are_whole_squares_where_zeros_and_channels_are_few(width, channels, pitch):
+    assert layout((2, 3, width), (32, channels)).pitch == pitch
+
+
 def test_positions_run_on_through_the_zeros_after_a_row():
     # Of kernel 3 and stride 2 one phase of each axis reads one position more.
     made = layout((2, 3, 5), (32, 32))

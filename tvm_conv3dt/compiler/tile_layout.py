@@ -18,6 +18,8 @@ from tvm_conv3dt.spec import Workload
 
 __all__ = ["TileLayout"]
 
+_ZEROS = 16  # times as many positions as zeros that are added to a row, at least
+
 _PATTERN = re.compile(r"amx-(\d)x(\d)-(phases|fold-[dhw]+)")
 
 
@@ -73,9 +75,16 @@ class TileLayout(UnitLayout):
 
     @cached_property
     def pitch(self) -> int:
-        """Positions from a row to the next, zeros counted in."""
+        """Positions from a row to the next, zeros counted in.
+
+        Whole squares where that adds few zeros, and so few channels are stored for each position that finding it takes
+        longer: a square lies in one row then.
+        """
         before, after = self.halo
-        return before + self.axes[2].input + after
+        needed = before + self.axes[2].input + after
+        whole = -(-needed // SQUARE) * SQUARE
+        few = (whole - needed) * _ZEROS <= needed and self.channels <= SQUARE
+        return whole if few else needed
 
     @cached_property
     def flat(self) -> int:

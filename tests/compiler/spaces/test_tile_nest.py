@@ -51,6 +51,7 @@ CASES = {
     **{f"{c} inputs": ((1, 1), make(channels=(c, 16))) for c in (1, 33, 60)},
     **{f"{c} outputs": ((1, 2), make(channels=(32, c))) for c in (1, 8, 17, 60)},
     **{f"width {w}": ((2, 1), make((1, 2, w))) for w in (1, 35)},
+    "rows of whole squares": ((2, 1), make((1, 3, 46), (32, 8))),
     "output ends early": ((2, 2), make(tail=1, channels=(32, 40))),
     "many tiles": ((1, 1), make((1, 12, 20), kernel=2)),
     "batch of two": ((2, 1), make(batch=2, n=2)),

@@ -143,7 +143,9 @@ def apply(
         sch.parallel(sch.fuse(*sch.get_loops(padded)[:-1]))
     else:
         sch.compute_at(padded, outer, preserve_unit_loops=True)
-    channels = sch.get_loops(padded)[-1]
+    *_, positions, channels = sch.get_loops(padded)
+    if layout.pitch % SQUARE == 0 and order != "filters":
+        sch.split(positions, [None, SQUARE])  # which all lie in one row
     # One vector of what is in the input: of bfloat16 the channels of one product.
     together = gcd(layout.workload.in_channels, DEPTH * 2 // layout.workload.itemsize)
     sch.vectorize(sch.split(channels, [None, together])[1])
