@@ -143,6 +143,12 @@ def test_what_all_cores_take_stays_within_the_workspace(cores, apart, built):
     assert built(workload, device, point).workspace_bytes == cores * tap_nest.copied(largest)
 
 
+def test_what_a_task_makes_stays_in_the_second_cache():
+    workload = make((128, 512, 512), (16, 2))  # whose workspace may be far larger
+    layouts = tap_nest.tasks(workload, UNIT, "hw")
+    assert UNIT.l2_bytes / 4 < max(map(tap_nest.copied, layouts)) <= UNIT.l2_bytes
+
+
 def test_a_task_of_one_row_is_always_there():
     workload = make((2, 3, 600), (512, 1))
     device = replace(UNIT, cores=64)

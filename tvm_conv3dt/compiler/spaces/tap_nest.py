@@ -42,18 +42,20 @@ __all__ = ["ORDER", "apply", "copied", "families", "points", "tasks"]
 
 ORDER = "taps"
 _MOST_PLANES, _MOST_ROWS = 8, 4  # of sizes that a task may have along depth and height, the largest
+_NEAR = 0.75  # of the second cache: what a task makes is read soon
 _SUM_BYTES = 4
 
 
 def tasks(workload: Workload, device: Device, apart: str) -> list[TapLayout]:
-    """Return layouts of tasks that share planes and rows evenly, and whose copies stay within bounds."""
+    """Return layouts of tasks that share planes and rows evenly, and whose copies stay within bounds, and near."""
     depth, height, _ = workload.phase_axes
+    most = min(most_bytes(workload) / device.cores, _NEAR * device.l2_bytes)
     found = []
     for planes in _shares(depth.quotients)[-_MOST_PLANES:]:
         layouts = [
             TapLayout.of(workload, apart, planes, rows) for rows in _shares(height.quotients)
         ]
-        fitting = [each for each in layouts if device.cores * copied(each) <= most_bytes(workload)]
+        fitting = [each for each in layouts if copied(each) <= most]
         found += fitting[-_MOST_ROWS:] or layouts[:1]
     return found
 
