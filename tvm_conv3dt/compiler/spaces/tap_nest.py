@@ -1,18 +1,30 @@
 """The nest where products with all taps are summed afterwards: see `tvm_conv3dt.compiler.tap_layout`.
 
-::
+Where the taps of depth are apart, too (``"dhw"``)::
 
     parallel (n, shares of depth, shares of height):
-        the input of the task turned, a square at a time
-        qd, rd:
-            tiles of filters and positions: taps of depth, input channels
-            qh, rh, vectors of the row: sums over taps of height and width, woven, stored
+        planes of the input:
+            tiles of positions: turned, a square at a time; tiles of filters: input channels
+            qd, where all its planes are made:
+                rd, qh, rh, vectors of the row: sums over taps, woven, stored
+
+and where they are not (``"hw"``)::
+
+    parallel (n, shares of depth, shares of height):
+        planes of the input: turned, a square at a time
+            qd, where all its planes are turned:
+                rd:
+                    tiles of positions, tiles of filters: taps of depth, input channels
+                    qh, rh, vectors of the row: sums over taps of height and width, woven, stored
+
+What is made of a plane stays in a ring as long as it is read: `tvm_conv3dt.compiler.rolling`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from math import gcd
+from typing import Any
 
 from tvm import s_tir
 
@@ -110,26 +122,29 @@ def apply(
     sch.vectorize(together[1])
     sch.annotate(f, "pragma_loop_partition_hint", 1)
 
-    # Each its place first, as TVM does not find who reads what an intrinsic reads.
+    _place(sch, layout, task, rd, f)
+    _turn(sch, layout)
+    _multiply(sch, layout, device)
+    _sum(sch, layout)
+
+
+def _place(sch: s_tir.Schedule, layout: TapLayout, task: Any, phase: Any, vector: Any) -> None:
+    """Put everything into the loops in which it is made: first, as TVM does not find who reads what an intrinsic reads."""
     products, accumulator, turned = map(sch.get_sblock, ("products", "accumulator", "turned"))
     for name in ("woven", "sums"):
-        sch.compute_at(sch.get_sblock(name), f, preserve_unit_loops=True)
+        sch.compute_at(sch.get_sblock(name), vector, preserve_unit_loops=True)
         sch.set_scope(sch.get_sblock(name), 0, "local")
-    sch.compute_at(products, task if layout.deep else rd, preserve_unit_loops=True)
+    sch.compute_at(products, task if layout.deep else phase, preserve_unit_loops=True)
     *outer, rb, mi, i, fb, nb, v = sch.get_loops(products)
     sch.reorder(fb, rb, mi, i, nb, v)
     sch.set_scope(accumulator, 0, "local")
     sch.compute_at(accumulator, rb, preserve_unit_loops=True)
     sch.compute_at(turned, fb if layout.deep else task, preserve_unit_loops=True)
-    loops = {"products": outer[-4:], "turned": sch.get_loops(turned)[-10:-6]}
     made = "products" if layout.deep else "turned"
-    batch, share, plane, _ = loops[made]
+    batch, share, plane, _ = outer[-4:] if layout.deep else sch.get_loops(turned)[-10:-6]
     sch.reorder(plane, batch, share)
     # Planes are the third dimension.
     sch.annotate(plane, ROLL, f"{made} 2 {layout.spans[0]}")
-    _turn(sch, layout)
-    _multiply(sch, layout, device, [mi, i, nb, v])
-    _sum(sch, layout)
 
 
 def _sum(sch: s_tir.Schedule, layout: TapLayout) -> None:
@@ -150,9 +165,9 @@ def _sum(sch: s_tir.Schedule, layout: TapLayout) -> None:
         sch.tensorize(sch.get_loops(run)[-2], woven(SQUARE, layout.outputs))
 
 
-def _multiply(sch: s_tir.Schedule, layout: TapLayout, device: Device, tile: list[object]) -> None:
+def _multiply(sch: s_tir.Schedule, layout: TapLayout, device: Device) -> None:
     """Make the products of a tile."""
-    accumulator = sch.get_sblock("accumulator")
+    accumulator, products = sch.get_sblock("accumulator"), sch.get_sblock("products")
     rows, columns, i, v, *turns, k, e = sch.get_loops(accumulator)[-7 if layout.deep else -8 :]
     sch.reorder(*turns, rows, columns, i, v, k, e)
     if not layout.deep:
@@ -162,7 +177,7 @@ def _multiply(sch: s_tir.Schedule, layout: TapLayout, device: Device, tile: list
     names = tile_intrinsics(layout.squares, layout.column_squares, scalar)
     tensorize(sch, sch.get_loops(initial)[-4:], names.clear)
     tensorize(sch, [rows, columns, i, v, k, e], names.multiply)
-    tensorize(sch, tile, names.lay_out)
+    tensorize(sch, sch.get_loops(products)[-4:], names.lay_out)
 
 
 def _turn(sch: s_tir.Schedule, layout: TapLayout) -> None:
