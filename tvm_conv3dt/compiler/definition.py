@@ -75,7 +75,8 @@ def define(layout: AnyLayout, symbol: str = "main") -> tirx.PrimFunc:
     if layout.turned_back:
         stored = stored_dtype(workload)
         rows = te.placeholder(_rows_shape(layout), workload.sum_dtype, "rows")
-        turn = te.compute(rows.shape, lambda *index: narrow(rows[index], stored), "y")
+        cast = layout.rounds_at_the_end
+        turn = te.compute(rows.shape, lambda *index: narrow(rows[index], stored, cast=cast), "y")
         results += [rows, turn]
     function = te.create_prim_func([*operands.arguments, *results])
     if isinstance(layout, TapLayout):

@@ -75,8 +75,15 @@ class Operands:
         Where rows are turned they are the block ``turned``. Its margins, which no kernel reads, repeat the outermost
         rows: a copy of rows for a task at the border then needs no condition, under which TVM finds no bounds of it.
         """
+        return self._rows(layout, self.element)
+
+    def stored_rows(self, layout: Rows) -> Callable[..., Any]:
+        """As `rows`, of elements as they are stored."""
+        return self._rows(layout, self.stored)
+
+    def _rows(self, layout: Rows, read: Callable[..., Any]) -> Callable[..., Any]:
         if not layout.turned:
-            return self.element
+            return read
         workload = self.workload
         sizes = workload.input_spatial
 
@@ -85,7 +92,7 @@ class Operands:
                 tirx.max(tirx.min(index - before, size - 1), 0) if before + after else index
                 for index, size, (before, after) in zip((d, h), sizes, layout.margins, strict=False)
             )
-            return self.element(n, depth, height, w, c)
+            return read(n, depth, height, w, c)
 
         shape = (workload.batch, *layout.row_sizes, sizes[2], workload.in_channels)
         turned: Callable[..., Any] = te.compute(shape, element, "turned")

@@ -19,6 +19,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
+from tvm_conv3dt.compiler.elements import turns
 from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE, UnitLayout
 from tvm_conv3dt.spec import Workload
 
@@ -72,7 +73,8 @@ class TapLayout(UnitLayout):
     @classmethod
     def choices(cls, workload: Workload) -> list[str]:
         """Return the axes whose taps may have products of their own: few taps, and few outputs of a position of the width."""
-        if not cls.fits(workload):
+        turned = turns(workload, max(workload.in_channels, workload.out_channels))
+        if turned or not cls.fits(workload):
             return []
         layouts = [cls.of(workload, apart) for apart in AXES]
         return [

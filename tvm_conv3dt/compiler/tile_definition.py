@@ -32,7 +32,19 @@ from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
 
 __all__ = ["define_tiles", "place_of"]
 
-_NAMES = ["n", "qd", "rd", "rh", "rw", "cb", "mb", "mi", "nb", "i", "v"]
+
+def _names(layout: TileLayout) -> list[str]:
+    """Return the axes of results: positions by tiles of a plane, or of a row."""
+    tiles = ["qh", "t"] if layout.by_rows else ["mb"]
+    return ["n", "qd", "rd", "rh", "rw", "cb", *tiles, "mi", "nb", "i", "v"]
+
+
+def _position(layout: TileLayout, index: dict[str, Any]) -> tuple[Any, Any | None]:
+    """Return the number of a position of a plane, or in its row, and that row, if it has one."""
+    within = index["mi"] * SQUARE + index["i"]
+    if layout.by_rows:
+        return index["t"] * layout.positions + within, index["qh"]
+    return index["mb"] * layout.positions + within, None
 
 
 def define_tiles(layout: TileLayout, operands: Operands, name: str) -> Any:
@@ -43,8 +55,13 @@ def define_tiles(layout: TileLayout, operands: Operands, name: str) -> Any:
     kb = te.reduce_axis((0, layout.packed_channels // DEPTH), "kb")
     k, e = te.reduce_axis((0, DEPTH // 2), "k"), te.reduce_axis((0, 2), "e")
 
-    def products(*index: Any) -> Any:
-        n, qd, rd, rh, rw, cb, mb, mi, nb, i, v = index
+    names = _names(layout)
+
+    def products(*axes_: Any) -> Any:
+        index = dict(zip(names, axes_, strict=True))
+        n, qd, rd, rh, rw, cb, nb, v = (
+            index[each] for each in ("n", "qd", "rd", "rh", "rw", "cb", "nb", "v")
+        )
         positions, numbers = [], []
         for axis, folded, q, r, j, (before, _) in zip(
             axes,
@@ -63,7 +80,10 @@ def define_tiles(layout: TileLayout, operands: Operands, name: str) -> Any:
             positions.append(tap.input + before)
             numbers.append(tap.number)
         d, h, w = positions
-        flat = mb * layout.positions + mi * SQUARE + i + (h * layout.pitch + w)
+        flat, row = _position(layout, index)
+        if row is not None:
+            flat += row * layout.pitch
+        flat += h * layout.pitch + w
         left = padded(n, d, flat, kb * DEPTH + k * 2 + e)
         right = operands.packed[(cb, *numbers, kb, nb, k, v, e)]
         product = widen(left, layout.packed_dtype) * widen(right, layout.packed_dtype)
@@ -72,14 +92,16 @@ def define_tiles(layout: TileLayout, operands: Operands, name: str) -> Any:
     depth = axes[0]
     domain = (
         *(layout.workload.batch, depth.quotients, *layout.phases, layout.blocks),
-        *(layout.tiles, layout.squares, layout.column_squares, SQUARE, SQUARE),
+        *((axes[1].quotients, layout.row_tiles) if layout.by_rows else (layout.tiles,)),
+        *(layout.squares, layout.column_squares, SQUARE, SQUARE),
     )
-    accumulator = te.compute(domain, products, "accumulator", varargs_names=_NAMES)
+    accumulator = te.compute(domain, products, "accumulator", varargs_names=names)
 
     def result(*index: Any) -> Any:
-        return operands.result(accumulator(*index), layout.channel(_channel(layout, index))[-1])
+        channel = _channel(layout, dict(zip(names, index, strict=True)))
+        return operands.result(accumulator(*index), layout.channel(channel)[-1])
 
-    return te.compute(domain, result, name, varargs_names=_NAMES)
+    return te.compute(domain, result, name, varargs_names=names)
 
 
 def _padded(layout: TileLayout, operands: Operands) -> Any:
@@ -89,6 +111,7 @@ def _padded(layout: TileLayout, operands: Operands) -> Any:
     (planes_before, planes_after), (rows_before, rows_after) = layout.margins
     before, after = layout.halo
     planes, _, _ = workload.input_spatial
+    turned = operands.stored_rows(layout)
     zero = tirx.const(0, layout.packed_dtype)
 
     def element(n: Any, d: Any, f: Any, c: Any) -> Any:
@@ -104,7 +127,10 @@ def _padded(layout: TileLayout, operands: Operands) -> Any:
         exists += [column >= before] * (before > 0)
         exists += [column < before + width.input] * (after > 0)
         exists += [c < workload.in_channels] * (layout.packed_channels > workload.in_channels)
-        value = operands.stored(n, d - planes_before, row - rows_before, column - before, c)
+        if layout.turned:
+            value = turned(n, d, row, column - before, c)
+        else:
+            value = operands.stored(n, d - planes_before, row - rows_before, column - before, c)
         if workload.dtype != "bfloat16":
             value = narrow(value, layout.packed_dtype, cast=True)
         return tirx.if_then_else(tirx.all(*exists), value, zero) if exists else value
@@ -113,27 +139,34 @@ def _padded(layout: TileLayout, operands: Operands) -> Any:
     return te.compute(shape, element, "padded", varargs_names=["n", "d", "f", "c"])
 
 
-def _channel(layout: TileLayout, index: Any) -> Any:
-    cb, nb, v = index[5], index[8], index[10]
-    return block_start(cb, layout.lanes, layout.channels) + nb * SQUARE + v
+def _channel(layout: TileLayout, index: dict[str, Any]) -> Any:
+    start = block_start(index["cb"], layout.lanes, layout.channels)
+    return start + index["nb"] * SQUARE + index["v"]
 
 
-def place_of(layout: TileLayout, index: Any) -> Place:
+def place_of(layout: TileLayout, axes: Any) -> Place:
     """Return where a result by phases belongs."""
-    n, qd, rd, rh, rw, _, mb, mi, _, i, _ = index
+    index = dict(zip(_names(layout), axes, strict=True))
     width = layout.axes[2]
-    m = mb * layout.positions + mi * SQUARE + i
-    qh, qw = tirx.floordiv(m, layout.pitch), tirx.floormod(m, layout.pitch)
+    position, row = _position(layout, index)
+    exists = []
+    if row is None:
+        row, column = tirx.floordiv(position, layout.pitch), tirx.floormod(position, layout.pitch)
+        exists += [position < layout.flat] * (layout.tiles * layout.positions > layout.flat)
+        exists += [column < width.quotients] * (layout.pitch > width.quotients)
+    else:
+        column = position
+        exists += [column < width.quotients] * (
+            layout.row_tiles * layout.positions > width.quotients
+        )
     channel = _channel(layout, index)
     *inner, out_channel = layout.channel(channel)
     phases = [
-        each if folded else r
-        for folded, r, each in zip(layout.folded, (rd, rh, rw), inner, strict=True)
+        each if folded else index[r]
+        for folded, r, each in zip(layout.folded, ("rd", "rh", "rw"), inner, strict=True)
     ]
-    w = qw * width.stride + phases[2]
-    exists = [m < layout.flat] * (layout.tiles * layout.positions > layout.flat)
-    exists += [qw < width.quotients] * (layout.pitch > width.quotients)
+    w = column * width.stride + phases[2]
     exists += [w < width.output] * (not width.exact)
     if layout.channels < layout.lanes:
         exists.append(channel < layout.channels)
-    return Place(n, (qd, phases[0]), (qh, phases[1]), w, out_channel, exists)
+    return Place(index["n"], (index["qd"], phases[0]), (row, phases[1]), w, out_channel, exists)

@@ -4,6 +4,8 @@ Such a unit adds products of 16 positions by pairs of input channels and 16 outp
 (`tvm_conv3dt.compiler.amx`). A phase is a matrix product, as on GPUs. Its positions are those of a plane, counted row after row
 with the zeros around each row counted in: so those that follow each other are equally far apart in memory, wherever a row ends, and
 narrow planes fill squares too. What is computed for the zeros is not stored.
+
+Where channels come first in the input or the output, whose rows are turned on the way, a tile is of one row instead.
 """
 
 from __future__ import annotations
@@ -68,6 +70,16 @@ class TileLayout(UnitLayout):
         return self.squares * SQUARE
 
     @cached_property
+    def by_rows(self) -> bool:
+        """Whether a tile is of one row of positions, so that tasks make whole rows."""
+        return self.turned or self.turned_back
+
+    @cached_property
+    def row_tiles(self) -> int:
+        """Tiles of one row of positions; the last may reach past its end."""
+        return -(-self.axes[2].quotients // self.positions)
+
+    @cached_property
     def margins(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Rows of zeros of depth and height before and after those of the input."""
         depth, height = self._row_halo
@@ -95,12 +107,17 @@ class TileLayout(UnitLayout):
     @cached_property
     def tiles(self) -> int:
         """Tiles of positions of a plane; a multiple of 4 where there are many, so that tasks can share them."""
+        if self.by_rows:
+            return self.axes[1].quotients * self.row_tiles
         tiles = -(-self.flat // self.positions)
         return -(-tiles // 4) * 4 if tiles > 8 else tiles
 
     @cached_property
     def plane(self) -> int:
         """Positions of a plane of the input, zeros counted in, those too that fill up the last tile."""
+        if self.by_rows:
+            last = (self.axes[1].quotients - 1) * self.pitch
+            return last + self.row_tiles * self.positions + self.reach
         return self.tiles * self.positions + self.reach
 
     @cached_property

@@ -108,10 +108,15 @@ def _turned(body: Any, loops: tuple[tirx.For, tirx.For]) -> Any:
         return [*others, last if length == 1 else tirx.Ramp(last, step, length)]
 
     loaded = [tirx.BufferLoad(source, vector(load.indices, across, along, i)) for i in range(count)]
-    vectors = [bind(widen(each, source.dtype, lanes)) for each in loaded]
+    # Of one dtype they stay as they are.
+    before, after = str(source.dtype), str(target.dtype)
+    if before == after:
+        before = after = "float32"
+    cast = any("bfloat16" in str(each.ty.dtype) for each in _found(body.value, tirx.Cast))
+    vectors = [bind(widen(each, before, lanes)) for each in loaded]
     for i, each in enumerate(transposed(vectors, lanes, bind)):
         indices = vector(body.indices, along, across, i)
-        statements.append(tirx.BufferStore(target, narrow(each, target.dtype, count), indices))
+        statements.append(tirx.BufferStore(target, narrow(each, after, count, cast), indices))
     return tirx.SeqStmt(statements)
 
 

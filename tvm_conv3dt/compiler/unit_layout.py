@@ -28,10 +28,7 @@ class UnitLayout(Layout):
     @classmethod
     def fits(cls, workload: Workload) -> bool:
         """Whether there is such a layout of a workload."""
-        rows_as_they_are = workload.data_format == "NDHWC" or (
-            workload.in_channels == 1 == workload.out_channels
-        )
-        return workload.product_dtype == "bfloat16" and rows_as_they_are and workload.reached
+        return workload.product_dtype == "bfloat16" and workload.reached
 
     @property
     def padded(self) -> bool:

@@ -14,7 +14,7 @@ from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.pair_layout import PairLayout
 from tvm_conv3dt.compiler.turning import TURN
 
-__all__ = ["copy_input", "turn_back"]
+__all__ = ["copy_input", "turn_back", "turn_rows"]
 
 
 def copy_input(sch: s_tir.Schedule, layout: AnyLayout, task: Any) -> None:
@@ -46,10 +46,10 @@ def copy_input(sch: s_tir.Schedule, layout: AnyLayout, task: Any) -> None:
         sch.vectorize(sch.split(channels, [None, together])[1])
     if layout.turned:
         whole = task is None and not layout.padded  # its rows are fused
-        _turn(sch, sch.get_sblock("turned"), layout.lanes, rows=0 if whole else 1)
+        turn_rows(sch, sch.get_sblock("turned"), layout.lanes, rows=0 if whole else 1)
 
 
-def turn_back(sch: s_tir.Schedule, layout: AnyLayout, at: Any) -> None:
+def turn_back(sch: s_tir.Schedule, layout: AnyLayout, at: Any, lanes: int | None = None) -> None:
     """Let results be turned into the output.
 
     Parameters
@@ -60,6 +60,8 @@ def turn_back(sch: s_tir.Schedule, layout: AnyLayout, at: Any) -> None:
         What it computes.
     at : loop or None
         Turns the rows that are made within it; None lets all be turned in the end.
+    lanes : int or None
+        Elements of a vector, where they are not the layout's lanes.
     """
     y = sch.get_sblock("y")
     if at is None:
@@ -67,10 +69,10 @@ def turn_back(sch: s_tir.Schedule, layout: AnyLayout, at: Any) -> None:
     else:
         sch.reverse_compute_at(y, at, preserve_unit_loops=True)
     # A position's phases are two loops.
-    _turn(sch, y, layout.lanes, rows=0 if at is None else 2)
+    turn_rows(sch, y, lanes or layout.lanes, rows=0 if at is None else 2)
 
 
-def _turn(sch: s_tir.Schedule, block: Any, lanes: int, rows: int) -> None:
+def turn_rows(sch: s_tir.Schedule, block: Any, lanes: int, rows: int) -> None:
     """Let a block turn tiles of at most `lanes` positions and channels; its last loops are `rows` over rows, and these."""
     loops = sch.get_loops(block)
     (w_outer, w_inner), (c_outer, c_inner) = (

@@ -7,6 +7,7 @@ from math import ceil, gcd, prod
 from tvm_conv3dt.compiler.spaces.memory_model import NEAR, fetch, write
 from tvm_conv3dt.compiler.spaces.point import Point
 from tvm_conv3dt.compiler.spaces.tile_nest import copied
+from tvm_conv3dt.compiler.spaces.workspace import inputs
 from tvm_conv3dt.compiler.tile_layout import TileLayout
 from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
 from tvm_conv3dt.device import Device
@@ -23,6 +24,7 @@ _VECTOR_CYCLES = 2.5  # of results: loaded, bias, activation, rounded, stored
 _VECTOR = 4  # results that are worth one
 _SCALAR = 8.0  # times what a vector takes: rounded by integers
 _TASK_CYCLES = 400
+_TURN_CYCLES = 8  # of a vector: loaded, through some shuffles, and stored
 _L2_BYTES_PER_CYCLE = 32
 _COPY_BYTES_PER_CYCLE = 8  # of a position's channels
 _COPY_CYCLES = 7  # where a position lies
@@ -44,8 +46,10 @@ def tile_estimate(layout: TileLayout, device: Device, point: Point) -> float:
     panel: float = columns * steps * _SQUARE_BYTES
     filters = panel * layout.blocks * phases
     task_rows = float(copied(layout, point.task_h, point.task_d))
+    # What a task takes of a plane: tiles, or rows of tiles.
+    share = point.task_h * (layout.row_tiles if layout.by_rows else 1)
     if point.order == "rows":
-        far_filters, far_rows = filters, task_rows / point.task_h / point.task_d
+        far_filters, far_rows = filters, task_rows / share / point.task_d
     elif point.order == "panels":
         far_filters, far_rows = panel, task_rows
     else:
@@ -68,8 +72,9 @@ def tile_estimate(layout: TileLayout, device: Device, point: Point) -> float:
         task += panel * fetch(device, filters)
         once = _copying(layout, device, far_rows * workload.batch) / device.cores + _TASK_CYCLES
         return task * ceil(tasks / device.cores) + once
-    tasks = planes // point.task_d * ceil(layout.tiles / point.task_h)
-    task = all_tiles / layout.tiles * point.task_h * point.task_d * tile + _TASK_CYCLES
+    tasks = planes // point.task_d * ceil(layout.tiles / share)
+    task = all_tiles / layout.tiles * share * point.task_d * tile + _TASK_CYCLES
+    task += _turning(layout, point)
     task += _copying(layout, device, task_rows) + filters * fetch(device, filters + task_rows)
     return task * ceil(tasks / device.cores) + write(workload, device, point.stream)
 
@@ -92,6 +97,21 @@ def _copying(layout: TileLayout, device: Device, copies: float) -> float:
         + copies / _COPY_BYTES_PER_CYCLE
         + 2 * copies * fetch(device, copies)  # written, and read at first
     )
+
+
+def _turning(layout: TileLayout, point: Point) -> float:
+    """Return the cycles for turning the rows of a task, where channels come first."""
+    workload = layout.workload
+    depth, height, width = layout.axes
+    cycles = 0.0
+    if layout.turned:
+        rows = inputs(height, layout.folded[1], point.task_h)
+        rows *= inputs(depth, layout.folded[0], point.task_d)
+        cycles += rows * width.input * workload.in_channels / SQUARE * _TURN_CYCLES
+    if layout.turned_back:
+        rows = point.task_h * height.phases * point.task_d * depth.phases
+        cycles += rows * width.output * workload.out_channels / SQUARE * _TURN_CYCLES
+    return cycles
 
 
 def _stores(layout: TileLayout) -> float:

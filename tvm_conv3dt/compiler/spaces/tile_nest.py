@@ -17,10 +17,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 from math import gcd, prod
+from typing import Any
 
 from tvm import s_tir
 
 from tvm_conv3dt.compiler.amx import tile_intrinsics
+from tvm_conv3dt.compiler.definition import ROWS
 from tvm_conv3dt.compiler.spaces.point import (
     Choose,
     Family,
@@ -30,6 +32,7 @@ from tvm_conv3dt.compiler.spaces.point import (
     mark,
     stream_candidates,
 )
+from tvm_conv3dt.compiler.spaces.row_copies import turn_back, turn_rows
 from tvm_conv3dt.compiler.spaces.tensorizing import tensorize
 from tvm_conv3dt.compiler.spaces.workspace import inputs, most_bytes
 from tvm_conv3dt.compiler.streaming import STREAM
@@ -41,6 +44,7 @@ from tvm_conv3dt.device import Device
 __all__ = ["ORDERS", "TILES", "apply", "families", "points"]
 
 ORDERS = ("rows", "panels", "filters")
+_SUM_BYTES = 4
 
 TILES = ((1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (2, 1), (2, 2), (3, 1), (4, 1))
 """Squares of positions and channels that a tile may have."""
@@ -53,7 +57,8 @@ def families(layout: TileLayout, device: Device) -> Iterator[Family]:
     small = not dilated and whole * layout.packed_channels * layout.itemsize <= most_bytes(
         layout.workload
     )
-    for order in ORDERS if small else ORDERS[:2]:
+    # Rows that are turned are copied for a task, where it reads or makes them.
+    for order in ORDERS if small and not layout.by_rows else ORDERS[:2]:
         yield Family(order, layout.column_squares, layout.squares)
 
 
@@ -70,16 +75,22 @@ def points(layout: TileLayout, device: Device, family: Family) -> Iterator[Point
 
 
 def _tasks(layout: TileLayout, device: Device) -> Iterator[tuple[int, int]]:
-    """Yield the numbers of tiles and of planes that a task may take: several planes only where it takes all of each."""
-    for tiles in task_candidates(layout, device):
+    """Yield what a task may take of a plane, and the planes: several of them only where it takes all of each."""
+    for share in task_candidates(layout, device):
         for planes in plane_candidates(layout, device):
-            if planes == 1 or tiles == layout.tiles:
-                yield tiles, planes
+            if planes == 1 or share == _whole(layout):
+                yield share, planes
+
+
+def _whole(layout: TileLayout) -> int:
+    """Return what tasks share of a plane: tiles, or rows where tiles are of rows."""
+    return layout.axes[1].quotients if layout.by_rows else layout.tiles
 
 
 def task_candidates(layout: TileLayout, device: Device) -> list[int]:
-    """Return the numbers of tiles of a plane that a task may take, with copies that stay within bounds."""
-    found = [each for each in range(1, layout.tiles + 1) if layout.tiles % each == 0]
+    """Return the numbers of tiles, or rows of tiles, of a plane that a task may take, with copies that stay within bounds."""
+    whole = _whole(layout)
+    found = [each for each in range(1, whole + 1) if whole % each == 0]
     return [each for each in found if each == 1 or _fits(layout, device, each, 1)]
 
 
@@ -89,18 +100,24 @@ def plane_candidates(layout: TileLayout, device: Device) -> list[int]:
     if inputs(depth, layout.folded[0], 1) == 1:
         return [1]
     found = [each for each in (1, 2, 4, 8, 16) if depth.quotients % each == 0]
-    return [each for each in found if each == 1 or _fits(layout, device, layout.tiles, each)]
+    return [each for each in found if each == 1 or _fits(layout, device, _whole(layout), each)]
 
 
-def _fits(layout: TileLayout, device: Device, tiles: int, planes: int) -> bool:
-    return device.cores * copied(layout, tiles, planes) <= most_bytes(layout.workload)
+def _fits(layout: TileLayout, device: Device, share: int, planes: int) -> bool:
+    return device.cores * copied(layout, share, planes) <= most_bytes(layout.workload)
 
 
-def copied(layout: TileLayout, tiles: int, planes: int = 1) -> int:
-    """Return the bytes of rows that a task of so many tiles of so many planes copies."""
+def copied(layout: TileLayout, share: int, planes: int = 1) -> int:
+    """Return the bytes of rows that a task copies, which takes so many tiles, or rows of tiles, of so many planes."""
     read = inputs(layout.axes[0], layout.folded[0], planes)
-    positions = tiles * layout.positions + layout.reach
-    return read * positions * layout.packed_channels * layout.itemsize
+    positions = share * (layout.pitch if layout.by_rows else layout.positions) + layout.reach
+    size = read * positions * layout.packed_channels * layout.itemsize
+    if layout.turned:
+        size += positions * layout.workload.in_channels * layout.workload.itemsize
+    if layout.turned_back:
+        _, height, width = layout.axes
+        size += share * height.phases * width.output * layout.workload.out_channels * _SUM_BYTES
+    return size
 
 
 def apply(
@@ -111,20 +128,30 @@ def apply(
     order = family.order
     scalar = "amx_bf16" not in device.cpu_features
     names = tile_intrinsics(layout.squares, layout.column_squares, scalar)
-    padded, accumulator, y = map(sch.get_sblock, ("padded", "accumulator", "y"))
+    accumulator, y = sch.get_sblock("accumulator"), sch.get_sblock("y")
+    stored = sch.get_sblock(ROWS) if layout.turned_back else y
     mark(sch, y, layout.name, order)
     for name, value in (("vectors", family.vectors), ("tile_h", family.tile_h), ("tile_w", 1)):
         keep(sch, y, name, decide(name, [value]))
     sch.annotate(y, STREAM, decide("stream", stream_candidates(layout.workload, device)))
 
-    n, qd, rd, rh, rw, cb, mb, mi, nb, i, v = sch.get_loops(y)
+    n, qd, rd, rh, rw, cb, share, *tiles, mi, nb, i, v = sch.get_loops(stored)
     if order == "filters":
-        parallel, middle = [cb, rd, rh, rw], [n, qd, mb]
+        parallel, middle = [cb, rd, rh, rw], [n, qd, share]
     else:
-        task, tiles = sch.split(mb, [None, decide("task_h", task_candidates(layout, device))])
+        task, share = sch.split(share, [None, decide("task_h", task_candidates(layout, device))])
         planes, qd = sch.split(qd, [None, decide("task_d", plane_candidates(layout, device))])
-        parallel, channels = [n, planes, task], [rd, rh, rw, cb]
-        middle = [qd, tiles, *channels] if order == "rows" else [*channels, qd, tiles]
+        parallel = [n, planes, task]
+        plane, channels = [qd], [rd, rh, rw, cb]
+        if layout.turned_back:  # at once all rows of a phase of a plane
+            plane, channels = [qd, rd], [rh, rw, cb]
+        inner = [share, *tiles]
+        if order == "rows":
+            middle = [*plane, *inner, *channels]
+        elif layout.turned_back:
+            middle = [*plane, *channels, *inner]
+        else:
+            middle = [*channels, *plane, *inner]
     sch.reorder(*parallel, *middle, mi, i, nb, v)
     outer = sch.fuse(*parallel)
     sch.parallel(outer)
@@ -139,21 +166,34 @@ def apply(
     mark_tap_loops(sch, (jd, jh, jw), layout)
 
     _store(sch, layout, (nb, v))
-    if order == "filters":
-        sch.parallel(sch.fuse(*sch.get_loops(padded)[:-1]))
-    else:
-        sch.compute_at(padded, outer, preserve_unit_loops=True)
-    *_, positions, channels = sch.get_loops(padded)
-    if layout.pitch % SQUARE == 0 and order != "filters":
-        sch.split(positions, [None, SQUARE])  # which all lie in one row
-    # One vector of what is in the input: of bfloat16 the channels of one product.
-    together = gcd(layout.workload.in_channels, DEPTH * 2 // layout.workload.itemsize)
-    sch.vectorize(sch.split(channels, [None, together])[1])
+    if layout.turned_back:
+        turn_back(sch, layout, rd, SQUARE)
+    _copy(sch, layout, None if order == "filters" else outer)
 
     initial = sch.decompose_reduction(accumulator, jd)
     tensorize(sch, sch.get_loops(initial)[-4:], names.clear)
     tensorize(sch, sch.get_loops(accumulator)[-6:], names.multiply)
     tensorize(sch, sch.get_loops(sums)[-4:], names.store)
+
+
+def _copy(sch: s_tir.Schedule, layout: TileLayout, task: Any) -> None:
+    """Let each task copy the rows of the input that it reads; None lets the whole input be copied, once."""
+    padded = sch.get_sblock("padded")
+    if task is None:
+        sch.parallel(sch.fuse(*sch.get_loops(padded)[:-1]))
+    else:
+        sch.compute_at(padded, task, preserve_unit_loops=True)
+        *_, plane, positions, _ = sch.get_loops(padded)
+        if layout.turned:
+            turned = sch.get_sblock("turned")
+            sch.compute_at(turned, plane, preserve_unit_loops=True)
+            turn_rows(sch, turned, SQUARE, rows=1)
+        if layout.pitch % SQUARE == 0:
+            sch.split(positions, [None, SQUARE])  # which all lie in one row
+    channels = sch.get_loops(padded)[-1]
+    # One vector of what is in the input: of bfloat16 the channels of one product.
+    together = gcd(layout.workload.in_channels, DEPTH * 2 // layout.workload.itemsize)
+    sch.vectorize(sch.split(channels, [None, together])[1])
 
 
 def _store(sch: s_tir.Schedule, layout: TileLayout, loops: tuple[object, object]) -> None:
