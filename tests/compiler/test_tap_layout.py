@@ -96,6 +96,7 @@ def test_no_tap_of_any_lane_leaves_what_a_task_makes(name, apart):
         (make(kernel=9), ["hw"]),
         (make(channels=(32, 9)), []),  # 18 outputs of a position
         (make(dtype="float32"), []),
+        (make().recast(data_format="NCDHW"), []),
         (make(dtype="float32", precision="bfloat16"), ["dhw", "hw"]),
     ],
 )

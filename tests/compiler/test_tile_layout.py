@@ -58,6 +58,15 @@ def test_positions_run_on_through_the_zeros_after_a_row():
     assert (made.pitch, made.flat, made.reach, made.plane) == (6, 17, 7, 39)
 
 
+def test_tiles_are_of_rows_where_channels_come_first():
+    made = layout((2, 3, 20), (32, 32))
+    first = TileLayout.of(made.workload.recast(data_format="NCDHW"), (1, 1))
+    assert (made.by_rows, made.tiles) == (False, 4)
+    assert (first.by_rows, first.row_tiles, first.tiles) == (True, 2, 6)
+    # The last tile of the last row, and what its taps read.
+    assert first.plane == 2 * 21 + 2 * 16 + first.reach
+
+
 def test_tiles_of_a_large_plane_can_be_shared_by_tasks():
     assert [layout((1, 1, w), (1, 1), kernel=2).tiles for w in (16, 17, 128, 129, 300)] == [
         1,
@@ -103,8 +112,8 @@ def test_no_tap_of_any_position_leaves_the_plane(name):
         ({"dtype": "float32"}, False),
         ({"dtype": "float32", "precision": "bfloat16"}, True),
         ({"dtype": "float16"}, False),
-        ({"data_format": "NCDHW"}, False),
+        ({"data_format": "NCDHW"}, True),
     ],
 )
-def test_it_is_for_bfloat16_with_channels_last(change, fits):
+def test_it_is_for_products_of_bfloat16(change, fits):
     assert TileLayout.fits(layout((2, 2, 2), (4, 4)).workload.recast(**change)) == fits

@@ -10,6 +10,7 @@ from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler.spaces.default_point import default_point
 from tvm_conv3dt.compiler.spaces.point import Point
 from tvm_conv3dt.compiler.spaces.tile_estimate import tile_estimate
+from tvm_conv3dt.compiler.tap_layout import TAPS
 from tvm_conv3dt.compiler.tile_layout import TileLayout
 from tvm_conv3dt.spec import Workload
 
@@ -59,7 +60,14 @@ def test_planes_that_share_rows_are_copied_together():
     assert cycles(its, (1, 1), task_h=whole, task_d=2) < cycles(its, (1, 1), task_h=whole)
 
 
-@pytest.mark.parametrize(("out_channels", "unit"), [(1, False), (16, True), (64, True)])
-def test_default_is_the_unit_where_its_channels_are_filled(out_channels, unit):
+@pytest.mark.parametrize(("out_channels", "taps"), [(1, True), (16, False), (64, False)])
+def test_default_is_the_unit_in_the_way_that_fills_it(out_channels, taps):
     point = default_point(workload((16, 32, 32), (64, out_channels), kernel=3), UNIT)
-    assert point.formulation.startswith("amx-") == unit
+    assert point.formulation.startswith("amx-")
+    assert point.formulation.startswith(TAPS) == taps
+
+
+def test_rows_that_are_turned_cost_more():
+    last = workload((8, 16, 16), (64, 64))
+    first = last.recast(data_format="NCDHW")
+    assert cycles(first, (1, 1)) > 1.1 * cycles(last, (1, 1))

@@ -13,7 +13,7 @@ from tvm_conv3dt.compiler.spaces import llvm, tile_nest
 from tvm_conv3dt.compiler.spaces.point import Family, Point, point_of
 from tvm_conv3dt.compiler.tile_layout import TileLayout
 from tvm_conv3dt.reference import random_data, reference
-from tvm_conv3dt.spec import ACTIVATIONS, Workload
+from tvm_conv3dt.spec import ACTIVATIONS, DATA_FORMATS, Workload
 from tvm_conv3dt.threads import pool_arguments
 
 from ..geometries import COMMON
@@ -68,15 +68,38 @@ CASES = {
 }
 
 
+CHANNELS_FIRST = {
+    "base": ((1, 1), make()),
+    "kernel 2": ((1, 1), make(kernel=2)),
+    "stride 4": ((1, 1), make(stride=4)),
+    "one input": ((1, 1), make(channels=(1, 16))),
+    "one output": ((1, 1), make(channels=(32, 1))),
+    "odd channels": ((1, 2), make(channels=(33, 17), bias=True, activation="relu")),
+    "two tiles in a row": ((1, 1), make((1, 3, 20))),
+    "one position in a row": ((2, 1), make((2, 3, 1))),
+    "output ends early": ((2, 2), make(tail=1, channels=(32, 40))),
+    "batch of two": ((2, 1), make(batch=2, n=2)),
+    "float32": ((1, 1), make().recast(dtype="float32", precision="bfloat16")),
+}
+
+
+@pytest.mark.parametrize("name", CHANNELS_FIRST)
+def test_every_order_is_exact_with_channels_first(name, device, inexact):
+    squares, workload = CHANNELS_FIRST[name]
+    workload = workload.recast(data_format="NCDHW")
+    assert inexact(workload, device, families(workload, device, squares)) == []
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_every_order_is_exact(name, device, inexact):
     squares, workload = CASES[name]
     assert inexact(workload, device, families(workload, device, squares)) == []
 
 
+@pytest.mark.parametrize("data_format", DATA_FORMATS)
 @pytest.mark.parametrize("folding", ["fold-w", "fold-hw", "fold-dhw"])
-def test_folded_phases_are_exact(folding, device, inexact):
-    workload = make(kernel=2, channels=(32, 24))
+def test_folded_phases_are_exact(folding, data_format, device, inexact):
+    workload = make(kernel=2, channels=(32, 24)).recast(data_format=data_format)
     assert inexact(workload, device, families(workload, device, (1, 2), folding)) == []
 
 
@@ -87,6 +110,17 @@ def test_every_task_is_exact(device, inexact):
     assert tasks == [1, 2, 4, 8]
     points = [Point(layout.name, order, 1, task_h=t) for order in ("rows", "panels") for t in tasks]
     assert inexact(workload, device, points) == []
+
+
+def test_every_task_of_rows_is_exact(device, inexact):
+    workload = make((2, 4, 20)).recast(data_format="NCDHW")
+    layout = TileLayout.of(workload, (1, 1))
+    found = [
+        p for f in tile_nest.families(layout, device) for p in tile_nest.points(layout, device, f)
+    ]
+    assert {(each.task_h, each.task_d) for each in found} == {(1, 1), (2, 1), (4, 1), (4, 2)}
+    assert {each.order for each in found} == {"rows", "panels"}
+    assert inexact(workload, device, found) == []
 
 
 @pytest.mark.parametrize("order", ["rows", "panels"])
@@ -131,13 +165,15 @@ def test_every_activation_is_right(activation, device, call, built):
     np.testing.assert_allclose(found.astype(np.float64), expected, rtol=2**-8, atol=1e-5)
 
 
-def test_infinite_input_stays_where_it_belongs(device, call, built):
-    workload = make((2, 3, 4), (33, 20), kernel=2)
+@pytest.mark.parametrize("data_format", DATA_FORMATS)
+def test_infinite_input_stays_where_it_belongs(data_format, device, call, built):
+    workload = make((2, 3, 4), (33, 20), kernel=2).recast(data_format=data_format)
     x, filters, _ = random_data(workload, seed=0)
-    x[0, 1, 1, 3, 32] = np.inf
+    last = data_format == "NDHWC"
+    x[(0, 1, 1, 3, 32) if last else (0, 32, 1, 1, 3)] = np.inf
     found = call(built(workload, device, families(workload, device, (2, 2))[0]), x, filters)
     reached = np.zeros(workload.output_shape, bool)
-    reached[0, 2:4, 2:4, 6:8] = True
+    (reached if last else np.moveaxis(reached, 1, -1))[0, 2:4, 2:4, 6:8] = True
     assert np.array_equal(~np.isfinite(found.astype(np.float32)), reached)
 
 
@@ -179,8 +215,9 @@ def test_dilated_phases_are_never_fused():
     assert [f.order for f in tile_nest.families(layout, UNIT)] == ["rows", "panels"]
 
 
-def test_copies_of_all_cores_stay_within_the_workspace(built):
-    workload = make((8, 48, 64), (256, 32))
+@pytest.mark.parametrize("data_format", DATA_FORMATS)
+def test_copies_of_all_cores_stay_within_the_workspace(data_format, built):
+    workload = make((8, 48, 24), (128, 32)).recast(data_format=data_format)
     layout = TileLayout.of(workload, (1, 1))
     for cores in (2, 8):
         device = replace(UNIT, cores=cores)
