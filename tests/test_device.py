@@ -76,6 +76,7 @@ def parse(tmp_path, text):
         "raspberry-pi-5",
         "jetson-orin",
         "neoverse-n1",
+        "neoverse-n2",
         "neoverse-v1",
         "neoverse-v2",
         "armv7",

@@ -61,6 +61,7 @@ def test_function_that_multiplies_no_blocks_imports_nothing():
 @pytest.mark.parametrize(
     ("name", "has"),
     [
+        ("neoverse-n2", True),
         ("neoverse-v1", True),
         ("neoverse-v2", True),
         ("neoverse-n1", False),
