@@ -12,7 +12,8 @@ from tvm_conv3dt.errors import DeviceError, FileFormatError, PlatformError
 V2 = {"sse3", "ssse3", "sse4_1", "sse4_2", "popcnt"}
 V3 = V2 | {"avx", "avx2", "f16c", "fma"}
 V4 = V3 | {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
-AMX = V4 | {"amx_tile", "amx_bf16", "avx512_bf16"}
+BF16 = V4 | {"avx512_bf16"}
+AMX = BF16 | {"amx_tile", "amx_bf16"}
 
 MINIMAL = """
 schema = 1
@@ -67,6 +68,7 @@ def parse(tmp_path, text):
         "x86-64-v2",
         "x86-64-v3",
         "x86-64-v4",
+        "x86-64-v4-bf16",
         "x86-64-v4-amx",
         "aarch64",
         "raspberry-pi-3",
@@ -74,6 +76,7 @@ def parse(tmp_path, text):
         "raspberry-pi-5",
         "jetson-orin",
         "neoverse-n1",
+        "neoverse-n2",
         "neoverse-v1",
         "neoverse-v2",
         "armv7",
@@ -102,6 +105,7 @@ def test_a_fallback_has_the_same_vectors(name):
         ("x86-64-v2", "x86-64-v2", 128, 16),
         ("x86-64-v3", "x86-64-v3", 256, 16),
         ("x86-64-v4", "x86-64-v4", 512, 32),
+        ("x86-64-v4-bf16", "x86-64-v4", 512, 32),
         ("x86-64-v4-amx", "x86-64-v4", 512, 32),
         ("raspberry-pi-4", "cortex-a72", 128, 32),
         ("jetson-orin", "cortex-a78ae", 128, 32),
@@ -169,6 +173,7 @@ def test_host_has_this_process_threads_and_features():
         (V2, "x86-64-v2"),
         (V3, "x86-64-v3"),
         (V4, "x86-64-v4"),
+        (BF16, "x86-64-v4-bf16"),
         (AMX, "x86-64-v4-amx"),
         (AMX - {"amx_bf16"}, "x86-64-v4"),
     ],
@@ -176,7 +181,7 @@ def test_host_has_this_process_threads_and_features():
 def test_host_is_the_highest_level_whose_features_are_there(machine, features, level):
     machine(features=features)
     assert device.host().name == level
-    assert device.host().mcpu == level.removesuffix("-amx")
+    assert device.host().mcpu == level.removesuffix("-amx").removesuffix("-bf16")
 
 
 def test_matrix_unit_whose_registers_the_kernel_refuses_is_no_part_of_the_host(machine):
@@ -185,13 +190,21 @@ def test_matrix_unit_whose_registers_the_kernel_refuses_is_no_part_of_the_host(m
     assert device.host("sapphirerapids").fallback == ("x86-64-v4",)
 
 
+def test_host_that_multiplies_pairs_takes_the_schedules_of_the_one_that_does_not(machine):
+    asked = machine(features=BF16)
+    assert device.host().mattr == ("+avx512bf16",)
+    assert device.host().fallback == ("x86-64-v4",)
+    assert device.host("znver4").fallback == ("x86-64-v4-bf16", "x86-64-v4")
+    assert not asked
+
+
 def test_host_with_a_matrix_unit_takes_the_schedules_of_the_one_without(machine):
     machine(features=AMX)
     assert device.host().fallback == ("x86-64-v4",)
     assert device.host("sapphirerapids").fallback == ("x86-64-v4-amx", "x86-64-v4")
 
 
-@pytest.mark.parametrize("features", [V4, AMX - {"avx512_bf16"}])
+@pytest.mark.parametrize("features", [V4, BF16, AMX - {"avx512_bf16"}])
 def test_kernel_is_not_asked_for_registers_that_the_host_is_not_to_use(machine, features):
     asked = machine(features=features)
     device.host()

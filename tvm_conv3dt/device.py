@@ -25,12 +25,15 @@ _CATALOGUE = Path(__file__).with_name("devices.toml")
 
 # What an unknown CPU of an architecture can be built for, most demanding first.
 _LEVELS = {
-    "x86_64": ("x86-64-v4-amx", "x86-64-v4", "x86-64-v3", "x86-64-v2"),
+    "x86_64": ("x86-64-v4-amx", "x86-64-v4-bf16", "x86-64-v4", "x86-64-v3", "x86-64-v2"),
     "aarch64": ("aarch64",),
 }
 
 # The other names of what this package calls x86_64, aarch64 and armv7: the last also of a 64-bit core's 32-bit state.
 _ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64", "armv7l": "armv7", "armv8l": "armv7"}
+
+# Vectors that multiply pairs of bfloat16; of no use where there is a matrix unit, see `host`.
+_PAIRS = "avx512_bf16"
 
 _AVX512 = ("avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl")
 _V2 = ("sse3", "ssse3", "sse4_1", "sse4_2", "popcnt")
@@ -166,7 +169,8 @@ def host(microarchitecture: str | None = None) -> Device:
 
     Its `mcpu` is the catalogue's, never the microarchitecture's own: a virtual machine may hide
     features that the microarchitecture has, and only the catalogue's were looked for. Where the CPU has a matrix
-    unit the kernel is asked for its registers, see `tile_state`: what it refuses is no part of the host.
+    unit the kernel is asked for its registers, see `tile_state`: what it refuses is no part of the host. Its vectors
+    multiply pairs of bfloat16 at half the speed of float32, so without its unit it counts as a CPU that has neither.
 
     Parameters
     ----------
@@ -189,7 +193,9 @@ def host(microarchitecture: str | None = None) -> Device:
     def fits(device: Device) -> bool:
         if (device.os, device.arch) != (system, arch) or not have.issuperset(device.cpu_features):
             return False
-        return tile_state.FEATURE not in device.cpu_features or not tile_state.refusal()
+        if tile_state.FEATURE in device.cpu_features:
+            return not tile_state.refusal()
+        return not (_PAIRS in device.cpu_features and tile_state.FEATURE in have)
 
     entries = _catalogue()
     # An entry for this very CPU says more than a level does.

@@ -17,7 +17,7 @@ from tvm_conv3dt.reference import integer_data, reference
 from tvm_conv3dt.spec import Workload
 from tvm_conv3dt.workload_set import NamedWorkload
 
-X86 = ("x86-64-v4-amx", "x86-64-v4", "x86-64-v3", "x86-64-v2")
+X86 = ("x86-64-v4-amx", "x86-64-v4-bf16", "x86-64-v4", "x86-64-v3", "x86-64-v2")
 # This architecture's, most demanding first.
 NAMES = X86 if catalogue.architecture() == "x86_64" else ("raspberry-pi-5", "aarch64")
 LEVELS = [catalogue.get(name) for name in NAMES]
@@ -62,8 +62,8 @@ def get(*names):
     ("given", "expected"),
     [
         (["x86-64-v3"], ["x86-64-v3"]),
-        (["x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4-amx"], list(X86)),
-        (["x86-64-v4", "x86-64-v4-amx", "x86-64-v2", "x86-64-v3"], list(X86)),
+        (list(reversed(X86)), list(X86)),
+        ([X86[2], X86[0], X86[4], X86[1], X86[3]], list(X86)),
         (["aarch64", "raspberry-pi-5"], ["raspberry-pi-5", "aarch64"]),
         (["neoverse-n1", "aarch64", "neoverse-v2"], ["neoverse-v2", "neoverse-n1", "aarch64"]),
         (["cuda-sm80", "cuda-sm100", "cuda-sm90"], ["cuda-sm100", "cuda-sm90", "cuda-sm80"]),
@@ -74,7 +74,7 @@ def test_most_demanding_level_comes_first(given, expected):
 
 
 def test_device_that_is_given_twice_counts_once():
-    assert names_of(levels_of(get("x86-64-v2", "x86-64-v3", "x86-64-v2"))) == list(X86[2:])
+    assert names_of(levels_of(get("x86-64-v2", "x86-64-v3", "x86-64-v2"))) == list(X86[3:])
 
 
 def test_no_device_is_refused():
@@ -171,7 +171,7 @@ def test_each_level_has_libraries_of_its_own_and_all_share_the_rest(built, named
     assert {path.name for path in built.iterdir()} == libraries | others
     for each in named:
         contents = {(built / f"{each.workload.id}.{name}.so").read_bytes() for name in NAMES}
-        # A matrix unit is of no use to float32.
+        # Products of bfloat16 are of no use to float32.
         assert len(contents) == len({level.mcpu for level in LEVELS})
 
 
@@ -197,6 +197,20 @@ def test_level_is_picked_on_a_machine_of_its_features(built, device, monkeypatch
 
 def test_most_demanding_runnable_level_is_picked_here(built):
     assert runtime.load(built).level.device == RUNNABLE[0].name
+
+
+def test_half_layer_is_exact_at_the_level_that_multiplies_pairs(tmp_path):
+    pytest.importorskip("ml_dtypes")
+    pairs, without = get("x86-64-v4-bf16", "x86-64-v4")
+    if not set(pairs.cpu_features) <= catalogue.cpu_features():
+        pytest.skip("this CPU does not multiply pairs of bfloat16")
+    half = NamedWorkload("net/half", ACTIVE.recast(dtype="bfloat16"))
+    build([half], [without, pairs], tmp_path / "out")
+    bundle = runtime.load(tmp_path / "out")
+    assert bundle.level.device == pairs.name
+    x, filters, bias = integer_data(half.workload, seed=0)
+    found = bundle.operator("net/half", filters, bias)(x)
+    assert np.array_equal(found, reference(half.workload, x, filters, bias).astype(found.dtype))
 
 
 def test_bundle_of_two_levels_replaces_one_of_all(named, tmp_path):

@@ -8,6 +8,7 @@ ml_dtypes = pytest.importorskip("ml_dtypes")
 
 from tvm_conv3dt.compiler.dot_layout import DOT_HALVES, DOT_PAIRS, DotLayout
 from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.compiler.mmla_layout import MmlaLayout
 from tvm_conv3dt.compiler.packing import define_packing
 from tvm_conv3dt.compiler.pair_layout import PairLayout
 from tvm_conv3dt.compiler.tap_layout import AXES, TapLayout
@@ -96,6 +97,19 @@ def test_pairs_for_output_channels_in_lanes_end_with_a_zero(in_channels):
     pairs = even.reshape(*filters.shape[:-1], -1, 2)
     expected = np.stack([np.swapaxes(pairs[:, :, :, s : s + 8], 3, 4) for s in (0, 1)])
     packed = pack(PairLayout(workload, 8), filters)
+    assert np.array_equal(packed.view(ml_dtypes.bfloat16), expected)
+
+
+@pytest.mark.parametrize("in_channels", [1, 4, 7])
+def test_blocks_are_two_channels_by_four_and_end_with_zeros(in_channels):
+    workload = workload_of(6, in_channels).recast(dtype="bfloat16")
+    filters = distinct(workload).astype(ml_dtypes.bfloat16)
+    whole = np.zeros((*filters.shape[:-1], -(-in_channels // 4) * 4), filters.dtype)
+    whole[..., :in_channels] = filters
+    # Channels 0 to 3 and, since there are 6, 2 to 5: [..., half, e, kb, k], and kb goes first.
+    vectors = [whole[..., s : s + 4, :].reshape(1, 2, 3, 2, 2, -1, 4) for s in (0, 2)]
+    expected = np.stack([np.moveaxis(each, 5, 3) for each in vectors])
+    packed = pack(MmlaLayout.of(workload), filters)
     assert np.array_equal(packed.view(ml_dtypes.bfloat16), expected)
 
 

@@ -19,7 +19,7 @@ from tvm_conv3dt.reference import random_data, reference
 from tvm_conv3dt.spec import Workload
 
 V4 = catalogue.get("x86-64-v4")
-PAIRS = replace(V4, mattr=("+avx512bf16",), cpu_features=(*V4.cpu_features, "avx512_bf16"), cores=2)
+PAIRS = replace(catalogue.get("x86-64-v4-bf16"), cores=2)
 GRAVITON = catalogue.get("neoverse-v1")
 FORMULATIONS = (DOT_PAIRS, DOT_HALVES, "pairs-phases")
 

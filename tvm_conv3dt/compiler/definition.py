@@ -17,6 +17,7 @@ from tvm_conv3dt.compiler import (
     channel_definition,
     dot_definition,
     gemm_definition,
+    mmla_definition,
     tap_definition,
     tile_definition,
 )
@@ -25,6 +26,7 @@ from tvm_conv3dt.compiler.dot_layout import DotLayout
 from tvm_conv3dt.compiler.elements import array_shape, index_of, narrow, stored_dtype
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.compiler.mmla_layout import MmlaLayout
 from tvm_conv3dt.compiler.operands import Operands
 from tvm_conv3dt.compiler.place import Place
 from tvm_conv3dt.compiler.tap_layout import TapLayout
@@ -68,6 +70,8 @@ def define(layout: AnyLayout, symbol: str = "main") -> tirx.PrimFunc:
         results = [tap_definition.define_taps(layout, operands, name)]
     elif isinstance(layout, TileLayout):
         results = [tile_definition.define_tiles(layout, operands, name)]
+    elif isinstance(layout, MmlaLayout):
+        results = [mmla_definition.define_mmla(layout, operands, name)]
     elif isinstance(layout, DotLayout):
         results = [dot_definition.define_dot(layout, operands, name)]
     else:
@@ -102,6 +106,8 @@ def _place_of(layout: AnyLayout, index: Any) -> Place:
         return tap_definition.place_of(layout, index)
     if isinstance(layout, TileLayout):
         return tile_definition.place_of(layout, index)
+    if isinstance(layout, MmlaLayout):
+        return mmla_definition.place_of(layout, index)
     if isinstance(layout, DotLayout):
         return dot_definition.place_of(layout, index)
     return channel_definition.place_of(layout, index)

@@ -22,6 +22,8 @@ from tvm_conv3dt.compiler.fragments import fragments
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.compiler.intrinsics import lane_sums, turned_pairs, woven
 from tvm_conv3dt.compiler.linker import link
+from tvm_conv3dt.compiler.mmla import mmla_intrinsics
+from tvm_conv3dt.compiler.mmla_layout import MmlaLayout
 from tvm_conv3dt.compiler.packing import define_packing
 from tvm_conv3dt.compiler.pipeline import CPU, lower_blocks
 from tvm_conv3dt.compiler.rolling import roll_planes
@@ -124,6 +126,9 @@ def register_intrinsics(layout: AnyLayout) -> None:
         turned_pairs(DEPTH // 2, SQUARE, layout.packed_dtype)
         if layout.outputs > 1:
             woven(SQUARE, layout.outputs)
+    if isinstance(layout, MmlaLayout):
+        for scalar in (False, True):
+            mmla_intrinsics(scalar)
     if isinstance(layout, TapLayout | TileLayout):
         for scalar in (False, True):
             tile_intrinsics(layout.squares, layout.column_squares, scalar)

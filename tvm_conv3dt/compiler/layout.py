@@ -82,6 +82,11 @@ class Layout(Rows):
         """Positions of the height."""
         return self.axes[1].quotients
 
+    @property
+    def columns(self) -> int:
+        """Positions of the width, as tiles count them."""
+        return self.axes[2].quotients
+
     @cached_property
     def taps(self) -> tuple[int, ...]:
         """Turns of the loop over taps, for each axis."""

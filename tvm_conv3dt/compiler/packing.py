@@ -20,6 +20,9 @@ from tvm_conv3dt.compiler.dot_layout import DOT_PAIRS, DotLayout
 from tvm_conv3dt.compiler.elements import STORED_BFLOAT16, array_shape, narrow, stored_dtype, widen
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.compiler.mmla import BLOCK
+from tvm_conv3dt.compiler.mmla import DEPTH as QUAD
+from tvm_conv3dt.compiler.mmla_layout import MmlaLayout
 from tvm_conv3dt.compiler.pair_layout import PairLayout
 from tvm_conv3dt.compiler.tap_layout import TapLayout
 from tvm_conv3dt.compiler.taps import folded_tap
@@ -52,6 +55,9 @@ def define_packing(layout: AnyLayout, symbol: str) -> tirx.PrimFunc:
         if isinstance(layout, TileLayout):
             cb, td, th, tw, kb, nb, k, v, e = index
             index = cb, td, th, tw, kb * DEPTH + k * 2 + e, nb * SQUARE + v
+        if isinstance(layout, MmlaLayout):
+            cb, td, th, tw, kb, half, e, k = index
+            index = cb, td, th, tw, kb * QUAD + k, half * BLOCK + e
         if isinstance(layout, PairLayout):
             cb, td, th, tw, k, v, e = index
             index = cb, td, th, tw, k * 2 + e, v

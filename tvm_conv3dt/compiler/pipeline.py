@@ -16,6 +16,7 @@ from tvm import ir, s_tir, tirx
 from tvm.s_tir.pipeline import finalize_device_passes, finalize_host_passes
 
 from tvm_conv3dt.compiler.absent_taps import skip_absent_taps
+from tvm_conv3dt.compiler.mmla import import_products
 from tvm_conv3dt.compiler.overlap import overlap_tiles
 from tvm_conv3dt.compiler.pair_products import multiply_pairs
 from tvm_conv3dt.compiler.registers import split_registers
@@ -78,6 +79,7 @@ def _pipeline() -> tuple[Any, Any, Any]:
             _pass(round_to_bfloat16),
             _pass(_wide_offsets),
             _pass(multiply_pairs),
+            _pass(import_products),
             _pass(stream_stores),
             tirx.transform.StorageRewrite(),
             s_tir.transform.HoistIfThenElse(),

@@ -64,6 +64,36 @@ def test_one_accumulator_at_a_time_is_estimated_slower():
     assert slow > 2 * estimate(DECODER, V3, default_point(DECODER, V3))
 
 
+@pytest.mark.parametrize(
+    ("name", "pairs"), [("x86-64-v4-bf16", True), ("x86-64-v4", False), ("x86-64-v4-amx", False)]
+)
+def test_halves_are_multiplied_in_pairs_where_that_is_twice_as_fast(name, pairs):
+    device, half = catalogue.get(name), DECODER.recast(dtype="bfloat16")
+    assert (default_point(half, device).formulation == "pairs-phases") is pairs
+
+
+@pytest.mark.parametrize("channels", [64, 30])
+def test_blocks_are_estimated_at_half_the_time_of_pairs(channels):
+    graviton = catalogue.get("neoverse-v1")
+    half = Workload.make(
+        (1, 8, 24, 48, 64), (3, 3, 3, channels, 64), (1, 16, 48, 96, channels), 2, dtype="bfloat16"
+    )
+    found = {p.formulation: estimate(half, graviton, p) for p in default_points(half, graviton)}
+    assert 1.6 < found["pairs-phases"] / found["mmla-phases"] < 2.2
+    assert default_point(half, graviton).formulation == "mmla-phases"
+
+
+def test_pairs_of_vectors_beside_a_matrix_unit_are_estimated_slower():
+    half = Workload.make(
+        (1, 8, 16, 16, 64), (3, 3, 3, 1, 64), (1, 16, 32, 32, 1), 2, dtype="bfloat16"
+    )
+    beside, alone = (
+        min(estimate(half, device, p) for p in points(half, device) if p.formulation == "dot-pairs")
+        for device in (catalogue.get("x86-64-v4-amx"), catalogue.get("x86-64-v4-bf16"))
+    )
+    assert beside > 1.5 * alone
+
+
 @pytest.mark.parametrize("kernel", [2, 3])
 def test_each_formulation_has_its_best_point(kernel):
     workload = Workload.make((1, 4, 8, 8, 16), (*[kernel] * 3, 1, 16), (1, 8, 16, 16, 1), 2)

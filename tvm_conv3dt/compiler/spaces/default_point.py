@@ -13,6 +13,8 @@ from math import ceil, prod
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.dot_layout import DOT_HALVES, DOT_PAIRS, DotLayout
 from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.compiler.mmla import BLOCK
+from tvm_conv3dt.compiler.mmla_layout import MmlaLayout
 from tvm_conv3dt.compiler.pair_layout import PairLayout
 from tvm_conv3dt.compiler.spaces.channel_nest import stores_vectors
 from tvm_conv3dt.compiler.spaces.llvm import layout_of, points
@@ -112,7 +114,8 @@ def _dot_estimate(layout: DotLayout, device: Device, point: Point) -> float:
 def _pair_cost(device: Device) -> float:
     """Return how many multiply-adds take as long as an instruction for pairs.
 
-    CPUs with matrix units are Intel's, whose vectors start one every second cycle.
+    CPUs with matrix units are Intel's, whose vectors start one every second cycle (measured: half the products of float32).
+    Others, AMD's from Zen 4 on, start as many as multiply-adds: twice the products.
     """
     return 4.0 if "amx_bf16" in device.cpu_features else 1.0
 
@@ -136,7 +139,7 @@ def _channel_estimate(layout: Layout, device: Device, point: Point) -> float:
     taps = depth_of_sum / workload.in_channels
 
     tiles_h = ceil(height.quotients / point.tile_h)
-    tiles_w = ceil(width.quotients / point.tile_w)
+    tiles_w = ceil(layout.columns / point.tile_w)
     tiles_c = ceil(layout.blocks / point.vectors)
     rows = workload.batch * depth.quotients * tiles_h  # of tiles
     # Of a row of tiles, one phase of depth and height, all phases of width.
@@ -197,12 +200,16 @@ def _turning(layout: AnyLayout, positions: int, planes: int, channels: int) -> f
 def _tile_cycles(layout: Layout, device: Device, positions: int, vectors: int) -> float:
     """Cycles of one register tile whose operands are in the first cache."""
     taps = layout.multiplications / layout.workload.in_channels
-    paired = isinstance(layout, PairLayout)
-    turns = taps * layout.pairs if isinstance(layout, PairLayout) else layout.multiplications
+    turns, cost, filters = layout.multiplications, 1.0, vectors
+    if isinstance(layout, PairLayout):
+        turns, cost = taps * layout.pairs, _pair_cost(device)
+    if isinstance(layout, MmlaLayout):
+        # Of a pair of positions and a vector of channels two instructions; they are as fast as multiply-adds.
+        turns, cost, filters = taps * layout.quads, float(BLOCK), BLOCK * vectors
     step = max(
-        positions * vectors * (_pair_cost(device) if paired else 1) / _FMA_PER_CYCLE,
-        (positions + vectors) / _LOADS_PER_CYCLE,
+        positions * vectors * cost / _FMA_PER_CYCLE,
+        (positions + filters) / _LOADS_PER_CYCLE,
         _FMA_LATENCY,
     )
-    stores = positions * vectors * (1 if stores_vectors(layout) else layout.lanes)
+    stores = positions * filters * (1 if stores_vectors(layout) else layout.lanes)
     return step * turns + _TAP_CYCLES * taps + _TILE_CYCLES + stores

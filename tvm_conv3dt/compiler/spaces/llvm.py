@@ -15,9 +15,11 @@ from tvm import s_tir
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.dot_layout import DOT, DOT_HALVES, DOT_PAIRS, DotLayout
 from tvm_conv3dt.compiler.layout import PHASES, Layout, foldings
+from tvm_conv3dt.compiler.mmla import multiplies_blocks
+from tvm_conv3dt.compiler.mmla_layout import MMLA, MmlaLayout
 from tvm_conv3dt.compiler.pair_layout import PAIRS, PairLayout
 from tvm_conv3dt.compiler.pair_products import multiplies_pairs
-from tvm_conv3dt.compiler.spaces import channel_nest, dot_nest, tap_nest, tile_nest
+from tvm_conv3dt.compiler.spaces import channel_nest, dot_nest, mmla_nest, tap_nest, tile_nest
 from tvm_conv3dt.compiler.spaces.point import Choose, Family, Point
 from tvm_conv3dt.compiler.spaces.tap_estimate import tap_formulations
 from tvm_conv3dt.compiler.spaces.tile_nest import TILES
@@ -37,6 +39,8 @@ def layout_of(workload: Workload, device: Device, formulation: str) -> AnyLayout
         return TapLayout.parse(workload, formulation)
     if formulation.startswith("amx-"):
         return TileLayout.parse(workload, formulation)
+    if formulation.startswith(MMLA):
+        return MmlaLayout.of(workload, formulation.removeprefix(MMLA))
     lanes = _lanes(workload, device)
     if formulation.startswith(DOT):
         return DotLayout(workload, lanes, formulation)
@@ -76,6 +80,8 @@ def _vector_formulations(workload: Workload, device: Device) -> list[str]:
     # A matrix unit multiplies pairs too, and many more of them.
     paired = multiplies_pairs(device) and "amx_bf16" not in device.cpu_features
     prefixes = ["", PAIRS] if paired and PairLayout.fits(workload) else [""]
+    if multiplies_blocks(device) and MmlaLayout.fits(workload):
+        prefixes.append(MMLA)
     if workload.out_channels >= lanes:
         return [prefix + PHASES for prefix in prefixes]
     layouts = [Layout(workload, lanes, f) for f in foldings(workload)]
@@ -145,4 +151,6 @@ def _nest_of(layout: AnyLayout) -> Any:
         return tap_nest
     if isinstance(layout, TileLayout):
         return tile_nest
+    if isinstance(layout, MmlaLayout):
+        return mmla_nest
     return dot_nest if isinstance(layout, DotLayout) else channel_nest

@@ -48,10 +48,13 @@ def most_bytes(workload: Workload) -> float:
     return max(_WORKSPACE_BYTES, _WORKSPACE_SHARE * output)
 
 
-def inputs(axis: Axis, folded: bool, positions: int) -> int:
-    """Return how many input positions so many output positions of an axis read, all their phases together."""
+def inputs(axis: Axis, folded: bool, positions: int, margin: int = 0) -> int:
+    """Return how many input positions so many output positions of an axis read, all their phases together.
+
+    `margin` of zeros before and after the input count as such.
+    """
     first, last = axis.reads
     of_one = last - first + 1 - (axis.quotients - 1)
     if folded:
         of_one = axis.folded_taps
-    return min(axis.input, positions - 1 + of_one)
+    return min(axis.input + margin, positions - 1 + of_one)
