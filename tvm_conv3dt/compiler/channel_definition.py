@@ -19,21 +19,24 @@ to loop over, ``j`` counts input positions, and ``c`` says which phase it is (se
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm import te, tirx
 
 from tvm_conv3dt.compiler.blocks import block_start
-from tvm_conv3dt.compiler.elements import STORED_BFLOAT16, narrow
+from tvm_conv3dt.compiler.elements import STORED_BFLOAT16, narrow, widen
+from tvm_conv3dt.compiler.half_layout import HalfLayout
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.operands import Operands
 from tvm_conv3dt.compiler.pair_layout import PairLayout
 from tvm_conv3dt.compiler.pair_products import add_pair, pair
 from tvm_conv3dt.compiler.place import Place
-from tvm_conv3dt.compiler.taps import inside, tap_of
+from tvm_conv3dt.compiler.taps import Tap, inside, tap_of
 
 __all__ = ["define_channels", "place_of"]
+
+_NAMES = ["n", "qd", "rd", "qh", "rh", "qw", "rw", "cb", "v"]
 
 
 def define_channels(layout: Layout, operands: Operands, name: str) -> Any:
@@ -43,11 +46,12 @@ def define_channels(layout: Layout, operands: Operands, name: str) -> Any:
     """
     workload, axes = layout.workload, layout.axes
     batch = workload.batch
-    zero = tirx.const(0, workload.sum_dtype)
     packed = operands.packed
 
     pairs = layout.pairs if isinstance(layout, PairLayout) else 0
-    source = _halves(layout, operands) if isinstance(layout, PairLayout) else operands.rows(layout)
+    halves = isinstance(layout, HalfLayout)
+    zero = tirx.const(0, "float16" if halves else workload.sum_dtype)
+    source = _halves(layout, operands) if pairs or halves else operands.rows(layout)
     padded = source
     if layout.padded:
         before, after = layout.halo
@@ -62,61 +66,114 @@ def define_channels(layout: Layout, operands: Operands, name: str) -> Any:
         shape = (batch, *layout.row_sizes, before + width + after, layout.copied_channels)
         padded = te.compute(shape, element, "padded")
 
-    taps = [te.reduce_axis((0, t), f"j{name}") for t, name in zip(layout.taps, "dhw", strict=True)]
-    ci = te.reduce_axis((0, pairs or workload.in_channels), "ci")
-
-    def products(*index: Any) -> Any:
-        if not workload.reached:
-            return te.sum(zero, axis=[*taps, ci])
-        n, qd, rd, qh, rh, qw, rw, cb, v = index
+    def read(index: Any, taps: Sequence[Any]) -> tuple[list[Any], list[Any], list[list[Any]]]:
+        """Return which position and which of the kernel's taps a turn reads, and under which conditions, for each axis."""
+        _, qd, rd, qh, rh, qw, rw, _, _ = index
         positions, tap_numbers, present = [], [], []
         for axis, folded, q, r, j in zip(
             axes, layout.folded, (qd, qh, qw), (rd, rh, rw), taps, strict=True
         ):
-            if folded:
-                positions.append(q + j + axis.offsets[0])
-                tap_numbers.append(j)
-                continue
-            tap = tap_of(axis, q, r, j)
+            tap = Tap(q + j + axis.offsets[0], j, []) if folded else tap_of(axis, q, r, j)
             positions.append(tap.input)
             tap_numbers.append(tap.number)
-            present += tap.present
-        for axis, leaves, position in zip(axes, layout.leaves, positions, strict=False):
-            present += inside(axis, position, leaves)
+            present.append([*tap.present])
+        for more, axis, leaves, position in zip(
+            present, axes, layout.leaves, positions, strict=False
+        ):
+            more += inside(axis, position, leaves)
         before = (margin[0] for margin in (*layout.margins, layout.halo))
         positions = [position + more for position, more in zip(positions, before, strict=True)]
+        return positions, tap_numbers, present
+
+    def product(index: Any, taps: Sequence[Any], ci: Any) -> Any:
+        """Return the product of a turn, zero where there is none."""
+        positions, tap_numbers, present = read(index, taps)
+        n, cb, v = index[0], *index[-2:]
         filter_ = (cb, *tap_numbers, ci, v)
         if pairs:
             left = pair(*(padded(n, *positions, ci * 2 + e) for e in range(2)))
-            product = add_pair(left, pair(*(packed[(*filter_, e)] for e in range(2))))
+            found = add_pair(left, pair(*(packed[(*filter_, e)] for e in range(2))))
         else:
-            product = padded(n, *positions, ci) * packed[filter_]
-        if present:
-            product = tirx.if_then_else(tirx.all(*present), product, zero)
-        return te.sum(product, axis=[*taps, ci])
+            found = padded(n, *positions, ci) * packed[filter_]
+        return _where(sum(present, []), found, zero)
 
     domain = [batch]
     for axis, phases in zip(axes, layout.phases, strict=True):
         domain += [axis.quotients, phases]
-    names = ["n", "qd", "rd", "qh", "rh", "qw", "rw", "cb", "v"]
-    accumulator = te.compute(
-        (*domain, layout.blocks, layout.lanes), products, "accumulator", varargs_names=names
-    )
+    domain += [layout.blocks, layout.lanes]
+    if isinstance(layout, HalfLayout):
+        accumulator = _sum_in_blocks(layout, domain, product, lambda *turn: read(*turn)[-1])
+    else:
+        taps = [te.reduce_axis((0, t), f"j{a}") for t, a in zip(layout.taps, "dhw", strict=True)]
+        ci = te.reduce_axis((0, pairs or workload.in_channels), "ci")
+
+        def total(*index: Any) -> Any:
+            each = product(index, taps, ci) if workload.reached else zero
+            return te.sum(each, axis=[*taps, ci])
+
+        accumulator = te.compute(domain, total, "accumulator", varargs_names=_NAMES)
 
     def result(*index: Any) -> Any:
         channel = block_start(index[-2], layout.lanes, layout.channels) + index[-1]
-        return operands.result(accumulator(*index), layout.channel(channel)[-1])
+        total = widen(accumulator(*index), accumulator.dtype)
+        return operands.result(total, layout.channel(channel)[-1])
 
-    return te.compute(accumulator.shape, result, name, varargs_names=names)
+    return te.compute(accumulator.shape, result, name, varargs_names=_NAMES)
 
 
-def _halves(layout: PairLayout, operands: Operands) -> Callable[..., Any]:
-    """Return what gives an element of the input as a half of a pair."""
-    channels, zero = layout.workload.in_channels, tirx.const(0, STORED_BFLOAT16)
+def _where(present: list[Any], value: Any, zero: Any) -> Any:
+    return tirx.if_then_else(tirx.all(*present), value, zero) if present else value
+
+
+def _sum_in_blocks(
+    layout: HalfLayout,
+    domain: list[Any],
+    product: Callable[..., Any],
+    present: Callable[..., list[list[Any]]],
+) -> Any:
+    """Return sums of products by phases: ``accumulator``, in float32, of blocks of float16, ``partial``, if there are several."""
+    kinds = [*zip(layout.taps, layout.joined, "dhw", strict=True)]
+    inner = [te.reduce_axis((0, t), f"j{a}") for t, joined, a in kinds if joined]
+    outer = [te.reduce_axis((0, t), f"b{a}") for t, joined, a in kinds if not joined]
+    chunks, ci = te.reduce_axis((0, layout.chunks), "bi"), te.reduce_axis((0, layout.chunk), "ci")
+
+    def taps(of_block: Sequence[Any]) -> list[Any]:
+        own, others = iter(inner), iter(of_block)
+        return [next(own if joined else others) for joined in layout.joined]
+
+    several = layout.sum_blocks > 1
+
+    def of_block(*index: Any) -> Any:
+        index, block = index[: len(domain)], index[len(domain) :]
+        channel = block[-1] * layout.chunk + ci if several else ci
+        return te.sum(product(index, taps(block[:-1]), channel), axis=[*inner, ci])
+
+    if not several:
+        return te.compute(domain, of_block, "accumulator", varargs_names=_NAMES)
+    extents = [t for t, joined, _ in kinds if not joined] + [layout.chunks]
+    names = [*_NAMES, *(f"b{a}" for _, joined, a in kinds if not joined), "bi"]
+    partial = te.compute((*domain, *extents), of_block, "partial", varargs_names=names)
+
+    def total(*index: Any) -> Any:
+        conditions = [
+            each
+            for axis, joined in zip(present(index, taps(outer)), layout.joined, strict=True)
+            for each in axis * (not joined)
+        ]
+        block = widen(partial(*index, *outer, chunks), "float16")
+        each = _where(conditions, block, tirx.const(0, "float32"))
+        return te.sum(each, axis=[*outer, chunks])
+
+    return te.compute(domain, total, "accumulator", varargs_names=_NAMES)
+
+
+def _halves(layout: PairLayout | HalfLayout, operands: Operands) -> Callable[..., Any]:
+    """Return what gives an element of the input as a number of 16 bits, as packed filters have them."""
+    channels, zero = layout.workload.in_channels, tirx.const(0, layout.packed_dtype)
 
     def element(n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
         value = operands.stored(n, d, h, w, c)
-        if layout.workload.dtype != "bfloat16":
+        if layout.workload.dtype == "float32":
             value = narrow(value, STORED_BFLOAT16, cast=True)
         if layout.packed_channels == channels:
             return value

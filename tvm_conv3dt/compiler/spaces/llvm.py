@@ -14,6 +14,7 @@ from tvm import s_tir
 
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.dot_layout import DOT, DOT_HALVES, DOT_PAIRS, DotLayout
+from tvm_conv3dt.compiler.half_layout import HALVES, HalfLayout, adds_halves
 from tvm_conv3dt.compiler.layout import PHASES, Layout, foldings
 from tvm_conv3dt.compiler.pair_layout import PAIRS, PairLayout
 from tvm_conv3dt.compiler.pair_products import multiplies_pairs
@@ -38,6 +39,8 @@ def layout_of(workload: Workload, device: Device, formulation: str) -> AnyLayout
     if formulation.startswith("amx-"):
         return TileLayout.parse(workload, formulation)
     lanes = _lanes(workload, device)
+    if formulation.startswith(HALVES):
+        return HalfLayout(workload, 2 * lanes, formulation.removeprefix(HALVES))
     if formulation.startswith(DOT):
         return DotLayout(workload, lanes, formulation)
     if formulation.startswith(PAIRS):
@@ -75,14 +78,21 @@ def _vector_formulations(workload: Workload, device: Device) -> list[str]:
     lanes = _lanes(workload, device)
     # A matrix unit multiplies pairs too, and many more of them.
     paired = multiplies_pairs(device) and "amx_bf16" not in device.cpu_features
-    prefixes = ["", PAIRS] if paired and PairLayout.fits(workload) else [""]
+    found = _channel_formulations(workload, lanes)
+    if paired and PairLayout.fits(workload):
+        found += [PAIRS + each for each in found]
+    if adds_halves(device) and HalfLayout.fits(workload):
+        found += [HALVES + each for each in _channel_formulations(workload, 2 * lanes)]
+    return found if workload.out_channels >= lanes else [*found, *_dots(workload, device, lanes)]
+
+
+def _channel_formulations(workload: Workload, lanes: int) -> list[str]:
+    """Return the formulations with output channels in so many lanes."""
     if workload.out_channels >= lanes:
-        return [prefix + PHASES for prefix in prefixes]
+        return [PHASES]
     layouts = [Layout(workload, lanes, f) for f in foldings(workload)]
     # As many channels as there are outputs in a volume would make one task of it all.
-    folded = [each.formulation for each in layouts if each.dense and each.channels <= lanes * 64]
-    found = [prefix + each for prefix in prefixes for each in (PHASES, *folded)]
-    return [*found, *_dots(workload, device, lanes)]
+    return [PHASES, *(l.formulation for l in layouts if l.dense and l.channels <= lanes * 64)]
 
 
 def _dots(workload: Workload, device: Device, lanes: int) -> list[str]:
