@@ -12,7 +12,7 @@ from tvm_conv3dt.errors import DeviceError, FileFormatError, PlatformError
 V2 = {"sse3", "ssse3", "sse4_1", "sse4_2", "popcnt"}
 V3 = V2 | {"avx", "avx2", "f16c", "fma"}
 V4 = V3 | {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
-AMX = V4 | {"amx_tile", "amx_bf16", "avx512_bf16"}
+AMX = V4 | {"amx_tile", "amx_bf16", "avx512_bf16", "avx512_fp16"}
 
 MINIMAL = """
 schema = 1
@@ -171,6 +171,7 @@ def test_host_has_this_process_threads_and_features():
         (V4, "x86-64-v4"),
         (AMX, "x86-64-v4-amx"),
         (AMX - {"amx_bf16"}, "x86-64-v4"),
+        (AMX - {"avx512_fp16"}, "x86-64-v4"),
     ],
 )
 def test_host_is_the_highest_level_whose_features_are_there(machine, features, level):

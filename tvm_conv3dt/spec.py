@@ -386,5 +386,7 @@ class Workload:
         if self.precision is not None:
             hold("precision", arguments.choice("precision", self.precision, tuple(PRECISIONS)))
             if self.dtype != PRECISIONS[self.precision]:
-                rule = f"it is for arrays of {PRECISIONS[self.precision]}, and dtype is {self.dtype}"
+                rule = (
+                    f"it is for arrays of {PRECISIONS[self.precision]}, and dtype is {self.dtype}"
+                )
                 raise refuse("precision", self.precision, rule, "leave it out")

@@ -13,13 +13,14 @@ Channels ``c`` stand as ``(cb, v)``, blocks of one vector each, and the filters 
 ``packed[cb, td, th, tw, ci, v]`` (see `tvm_conv3dt.compiler.packing`). On an axis that is folded there is one phase
 to loop over, ``j`` counts input positions, and ``c`` says which phase it is (see
 `tvm_conv3dt.compiler.layout`). With pairs of input channels ``ci`` counts pairs, and filters are
-``packed[cb, td, th, tw, ci, v, 2]`` (see `tvm_conv3dt.compiler.pair_layout`). How it is computed is not said here: that is a design space's affair
-(`tvm_conv3dt.compiler.spaces`).
+``packed[cb, td, th, tw, ci, v, 2]`` (see `tvm_conv3dt.compiler.pair_layout`). Where float16 is added ``accumulator`` is a
+sum of blocks ``partial`` (see `tvm_conv3dt.compiler.half_layout`). How it is computed is not said here: that is a design
+space's affair (`tvm_conv3dt.compiler.spaces`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tvm import te, tirx
@@ -42,32 +43,19 @@ _NAMES = ["n", "qd", "rd", "qh", "rh", "qw", "rw", "cb", "v"]
 def define_channels(layout: Layout, operands: Operands, name: str) -> Any:
     """Return the results by phases: ``[n, qd, rd, qh, rh, qw, rw, cb, v]``, made by the block `name`.
 
-    The other blocks are ``turned`` and ``padded``, where rows of the input are copied, and ``accumulator``.
+    The other blocks are ``turned`` and ``padded``, where rows of the input are copied, ``partial``, where sums are made in
+    blocks of float16, and ``accumulator``.
     """
     workload, axes = layout.workload, layout.axes
-    batch = workload.batch
-    packed = operands.packed
-
+    packed, padded = operands.packed, _rows(layout, operands)
     pairs = layout.pairs if isinstance(layout, PairLayout) else 0
-    halves = isinstance(layout, HalfLayout)
-    zero = tirx.const(0, "float16" if halves else workload.sum_dtype)
-    source = _halves(layout, operands) if pairs or halves else operands.rows(layout)
-    padded = source
-    if layout.padded:
-        before, after = layout.halo
-        width = workload.input_spatial[2]
-
-        def element(n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
-            within = [w >= before] * (before > 0) + [w < width + before] * (after > 0)
-            value = source(n, d, h, w - before, c)
-            absent = tirx.const(0, STORED_BFLOAT16) if pairs else zero
-            return tirx.if_then_else(tirx.all(*within), value, absent) if within else value
-
-        shape = (batch, *layout.row_sizes, before + width + after, layout.copied_channels)
-        padded = te.compute(shape, element, "padded")
+    zero = tirx.const(0, "float16" if isinstance(layout, HalfLayout) else workload.sum_dtype)
 
     def read(index: Any, taps: Sequence[Any]) -> tuple[list[Any], list[Any], list[list[Any]]]:
-        """Return which position and which of the kernel's taps a turn reads, and under which conditions, for each axis."""
+        """Return which position and which of the kernel's taps a turn reads, for each axis, and under which conditions.
+
+        Those are of the phase, for each axis, and then of the input, for each axis.
+        """
         _, qd, rd, qh, rh, qw, rw, _, _ = index
         positions, tap_numbers, present = [], [], []
         for axis, folded, q, r, j in zip(
@@ -76,11 +64,9 @@ def define_channels(layout: Layout, operands: Operands, name: str) -> Any:
             tap = Tap(q + j + axis.offsets[0], j, []) if folded else tap_of(axis, q, r, j)
             positions.append(tap.input)
             tap_numbers.append(tap.number)
-            present.append([*tap.present])
-        for more, axis, leaves, position in zip(
-            present, axes, layout.leaves, positions, strict=False
-        ):
-            more += inside(axis, position, leaves)
+            present.append(tap.present)
+        leaves = (*layout.leaves, (False, False))
+        present += [inside(*each) for each in zip(axes, positions, leaves, strict=True)]
         before = (margin[0] for margin in (*layout.margins, layout.halo))
         positions = [position + more for position, more in zip(positions, before, strict=True)]
         return positions, tap_numbers, present
@@ -88,16 +74,16 @@ def define_channels(layout: Layout, operands: Operands, name: str) -> Any:
     def product(index: Any, taps: Sequence[Any], ci: Any) -> Any:
         """Return the product of a turn, zero where there is none."""
         positions, tap_numbers, present = read(index, taps)
-        n, cb, v = index[0], *index[-2:]
+        n, cb, v = index[0], index[-2], index[-1]
         filter_ = (cb, *tap_numbers, ci, v)
         if pairs:
             left = pair(*(padded(n, *positions, ci * 2 + e) for e in range(2)))
             found = add_pair(left, pair(*(packed[(*filter_, e)] for e in range(2))))
         else:
             found = padded(n, *positions, ci) * packed[filter_]
-        return _where(sum(present, []), found, zero)
+        return _where(present, found, zero)
 
-    domain = [batch]
+    domain = [workload.batch]
     for axis, phases in zip(axes, layout.phases, strict=True):
         domain += [axis.quotients, phases]
     domain += [layout.blocks, layout.lanes]
@@ -121,8 +107,10 @@ def define_channels(layout: Layout, operands: Operands, name: str) -> Any:
     return te.compute(accumulator.shape, result, name, varargs_names=_NAMES)
 
 
-def _where(present: list[Any], value: Any, zero: Any) -> Any:
-    return tirx.if_then_else(tirx.all(*present), value, zero) if present else value
+def _where(conditions: Iterable[list[Any]], value: Any, zero: Any) -> Any:
+    """Return a value where all conditions are met, and zero elsewhere."""
+    each = [condition for some in conditions for condition in some]
+    return tirx.if_then_else(tirx.all(*each), value, zero) if each else value
 
 
 def _sum_in_blocks(
@@ -155,16 +143,36 @@ def _sum_in_blocks(
     partial = te.compute((*domain, *extents), of_block, "partial", varargs_names=names)
 
     def total(*index: Any) -> Any:
-        conditions = [
-            each
-            for axis, joined in zip(present(index, taps(outer)), layout.joined, strict=True)
-            for each in axis * (not joined)
-        ]
+        # Those of the taps within a block are met by some of it or not.
+        joined = layout.joined * 2
+        conditions = [c for c, j in zip(present(index, taps(outer)), joined, strict=True) if not j]
         block = widen(partial(*index, *outer, chunks), "float16")
         each = _where(conditions, block, tirx.const(0, "float32"))
         return te.sum(each, axis=[*outer, chunks])
 
     return te.compute(domain, total, "accumulator", varargs_names=_NAMES)
+
+
+def _rows(layout: Layout, operands: Operands) -> Callable[..., Any]:
+    """Return what gives an element of the input's rows as it is multiplied: of copies, ``padded``, where there are some."""
+    if isinstance(layout, PairLayout | HalfLayout):
+        source = _halves(layout, operands)
+    else:
+        source = operands.rows(layout)
+    if not layout.padded:
+        return source
+    before, after = layout.halo
+    width = layout.workload.input_spatial[2]
+    absent = tirx.const(0, layout.packed_dtype)
+
+    def element(n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
+        within = [w >= before] * (before > 0) + [w < width + before] * (after > 0)
+        return _where([within], source(n, d, h, w - before, c), absent)
+
+    channels = layout.copied_channels
+    shape = (layout.workload.batch, *layout.row_sizes, before + width + after, channels)
+    padded: Callable[..., Any] = te.compute(shape, element, "padded")
+    return padded
 
 
 def _halves(layout: PairLayout | HalfLayout, operands: Operands) -> Callable[..., Any]:

@@ -82,7 +82,9 @@ def _vector_formulations(workload: Workload, device: Device) -> list[str]:
     if paired and PairLayout.fits(workload):
         found += [PAIRS + each for each in found]
     if adds_halves(device) and HalfLayout.fits(workload):
-        found += [HALVES + each for each in _channel_formulations(workload, 2 * lanes)]
+        # Of use are the lanes that vectors of float32 have not.
+        halves = _channel_formulations(workload, 2 * lanes)
+        found += [HALVES + f for f in halves if Layout(workload, lanes, f).channels > lanes]
     return found if workload.out_channels >= lanes else [*found, *_dots(workload, device, lanes)]
 
 
@@ -92,7 +94,7 @@ def _channel_formulations(workload: Workload, lanes: int) -> list[str]:
         return [PHASES]
     layouts = [Layout(workload, lanes, f) for f in foldings(workload)]
     # As many channels as there are outputs in a volume would make one task of it all.
-    return [PHASES, *(l.formulation for l in layouts if l.dense and l.channels <= lanes * 64)]
+    return [PHASES, *(a.formulation for a in layouts if a.dense and a.channels <= lanes * 64)]
 
 
 def _dots(workload: Workload, device: Device, lanes: int) -> list[str]:
