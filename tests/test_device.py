@@ -13,7 +13,7 @@ V2 = {"sse3", "ssse3", "sse4_1", "sse4_2", "popcnt"}
 V3 = V2 | {"avx", "avx2", "f16c", "fma"}
 V4 = V3 | {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
 BF16 = V4 | {"avx512_bf16"}
-AMX = BF16 | {"amx_tile", "amx_bf16"}
+AMX = BF16 | {"amx_tile", "amx_bf16", "avx512_fp16"}
 
 MINIMAL = """
 schema = 1
@@ -176,6 +176,7 @@ def test_host_has_this_process_threads_and_features():
         (BF16, "x86-64-v4-bf16"),
         (AMX, "x86-64-v4-amx"),
         (AMX - {"amx_bf16"}, "x86-64-v4"),
+        (AMX - {"avx512_fp16"}, "x86-64-v4"),
     ],
 )
 def test_host_is_the_highest_level_whose_features_are_there(machine, features, level):

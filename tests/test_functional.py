@@ -122,7 +122,12 @@ REFUSED = {
         WorkloadError,
         "precision='bfloat16': it is for arrays of float32, and dtype is float16",
     ),
-    "precision that is none": ({"precision": "float16"}, WorkloadError, "one of bfloat16"),
+    "precision of float16 arrays": (
+        {"precision": "float16"},
+        WorkloadError,
+        "precision='float16': it is for arrays of float16, and dtype is float32",
+    ),
+    "precision that is none": ({"precision": "f16"}, WorkloadError, "one of bfloat16, float16"),
     "a number as input": ({"input": 1.0}, WorkloadError, "length is 0 and must be 5"),
     "channels of input": (
         {"input": zeros(1, 2, 3, 4, 4)},
@@ -249,13 +254,15 @@ def test_integers_are_exact():
     assert np.array_equal(found, reference(WORKLOAD, x, filters))
 
 
-def test_precision_is_a_workload_of_its_own_and_exact_on_integers():
-    x, filters, _ = integer_data(WORKLOAD, seed=0)
-    found = legal(input=x, filters=filters, precision="bfloat16")
-    assert found.dtype == np.float32
-    assert np.array_equal(found, reference(WORKLOAD, x, filters))
-    used = tvm_conv3dt.functional.bundle_for(WORKLOAD.recast(precision="bfloat16"))
-    assert [each.precision for each in used.workloads.values()] == ["bfloat16"]
+@pytest.mark.parametrize(("precision", "dtype"), [("bfloat16", "float32"), ("float16", "float16")])
+def test_precision_is_a_workload_of_its_own_and_exact_on_integers(precision, dtype):
+    workload = WORKLOAD.recast(dtype=dtype, precision=precision)
+    x, filters, _ = integer_data(workload, seed=0)
+    found = legal(input=x, filters=filters, precision=precision)
+    assert found.dtype == dtype
+    assert np.array_equal(found, reference(workload, x, filters))
+    used = tvm_conv3dt.functional.bundle_for(workload)
+    assert [each.precision for each in used.workloads.values()] == [precision]
 
 
 def test_arrays_of_any_strides_do():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tvm_conv3dt.bfloat16 import bfloat16
 from tvm_conv3dt.errors import ArrayError
 from tvm_conv3dt.reference import integer_data, random_data, reference
-from tvm_conv3dt.spec import Workload
+from tvm_conv3dt.spec import FLOAT16_TERMS, Workload
 
 
 def make(size, output, kernel, stride, *, dilation=1, cin=2, cout=3, batch=1, **options):
@@ -255,6 +255,16 @@ def test_integers_and_their_halves_are_numbers_of_bfloat16(cin):
     pytest.importorskip("ml_dtypes")
     for array in integer_data(make((4, 4, 4), (8, 8, 8), (4, 4, 4), 2, cin=cin), seed=0)[:2]:
         assert np.array_equal((array / 2).astype(bfloat16()).astype(np.float32), array / 2)
+
+
+@pytest.mark.parametrize("cin", [1, 8, 64, 2048])
+def test_integers_are_exact_in_sums_of_float16(cin):
+    workload = make((4, 4, 4), (8, 8, 8), (4, 4, 4), 2, cin=cin)
+    halves = workload.recast(dtype="float16", precision="float16")
+    x, filters = (each.astype(int) for each in integer_data(halves, seed=0)[:2])
+    terms = min(FLOAT16_TERMS, cin * 64)
+    assert np.abs(x).max() * np.abs(filters).max() * terms <= 2**11
+    assert x.all()
 
 
 def test_integers_vary_enough_to_tell_elements_apart():

@@ -70,7 +70,7 @@ def legal(draw):
         draw(st.booleans()),
         activation,
         alpha,
-        draw(st.sampled_from((None, *PRECISIONS))) if dtype == "float32" else None,
+        draw(st.sampled_from((None, *(each for each, of in PRECISIONS.items() if of == dtype)))),
     )
 
 
@@ -384,6 +384,9 @@ def test_recasting_keeps_the_computation():
 def test_the_id_says_the_precision_beside_the_dtype():
     assert up3(precision="bfloat16").id == UP3_ID.replace("f32", "f32pbf16")
     assert up3(dtype="bfloat16").id == UP3_ID.replace("f32", "bf16")
+    halves = up3(dtype="float16", precision="float16")
+    assert halves.id == UP3_ID.replace("f32", "f16pf16")
+    assert Workload.from_id(halves.id) == halves
 
 
 def test_a_dictionary_without_a_precision_is_what_it_was():
@@ -399,9 +402,18 @@ def test_a_precision_is_for_float32_arrays(dtype):
         up3(dtype=dtype, precision="bfloat16")
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16", "bf16", ""])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_precision_float16_is_for_float16_arrays(dtype):
+    rule = "it is for arrays of float16, and dtype is"
+    with pytest.raises(WorkloadError, match=f"precision='float16': {rule} {dtype}; leave it out$"):
+        up3(dtype=dtype, precision="float16")
+
+
+@pytest.mark.parametrize("precision", ["float32", "f16", "bf16", ""])
 def test_another_precision_is_refused(precision):
-    with pytest.raises(WorkloadError, match=f"precision='{precision}': it must be one of bfloat16"):
+    with pytest.raises(
+        WorkloadError, match=f"precision='{precision}': it must be one of bfloat16, float16"
+    ):
         up3(precision=precision)
 
 
@@ -418,6 +430,7 @@ def test_a_precision_is_a_word(precision):
         ({"precision": "bfloat16"}, "bfloat16"),
         ({"dtype": "bfloat16"}, "bfloat16"),
         ({"dtype": "float16"}, "float16"),
+        ({"dtype": "float16", "precision": "float16"}, "float16"),
         ({"dtype": "float64"}, "float64"),
     ],
 )
@@ -433,6 +446,9 @@ def test_recasting_gives_and_keeps_a_precision():
     assert up3(dtype="float64").recast(dtype="float32", precision="bfloat16") == permitted
     assert permitted.recast("NCDHW").precision == "bfloat16"
     assert permitted.recast(dtype="float32") == permitted
+    halves = up3(dtype="float16", precision="float16")
+    assert up3().recast(dtype="float16", precision="float16") == halves
+    assert halves.recast("NCDHW").precision == "float16"
 
 
 def test_recasting_to_another_dtype_leaves_the_precision_behind():

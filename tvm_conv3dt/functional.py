@@ -85,8 +85,9 @@ def conv3d_transpose(
     alpha : float, optional
         Of ``"leaky_relu"`` (0.2) and ``"elu"`` (1.0).
     precision : str, optional
-        ``"bfloat16"``, of float32 arrays: permits products of factors rounded to bfloat16, for speed where the machine
-        has units for them; see `Workload` for the error. Such a call is a workload of its own in bundles.
+        ``"bfloat16"``, of float32 arrays, permits products of factors rounded to bfloat16; ``"float16"``, of float16 arrays,
+        permits sums in float16: for speed where the machine has units for them. See `Workload` for the errors. Such a
+        call is a workload of its own in bundles.
     out : array, optional
         Where to write the result: a NumPy array, a tensor of PyTorch, or one that exports writable memory by DLPack; of
         shape `output_shape` and the input's dtype, not over the input.
@@ -99,8 +100,8 @@ def conv3d_transpose(
     Raises
     ------
     WorkloadError
-        If shapes, strides, dilations or activation do not go together, or there is a precision and the arrays are
-        not float32.
+        If shapes, strides, dilations or activation do not go together, or there is a precision for arrays of
+        another dtype.
     ArgumentTypeError
         If an argument has the wrong type, or the dtypes differ.
     ArrayError

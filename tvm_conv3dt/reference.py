@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tvm_conv3dt.errors import ArrayError, describe, show
-from tvm_conv3dt.spec import Workload
+from tvm_conv3dt.spec import FLOAT16_TERMS, Workload
 
 __all__ = ["integer_data", "random_data", "reference"]
 
 # Every integer below this is a float32, and every half: sums that stay below are exact in any order.
 _EXACT = 2**23
+_EXACT_FLOAT16 = 2**11  # the like of float16, and itself one
 _LARGEST_INTEGER = 8
 
 Data = tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]
@@ -76,7 +77,8 @@ def integer_data(workload: Workload, seed: int) -> Data:
     """Return small integers on which kernels must be exact.
 
     No sum of products of any subset, with the bias, reaches 2**23: float32 accumulators are exact
-    in any order, and of halves of the products too. No element of the input is zero.
+    in any order, and of halves of the products too. Where float16 arithmetic is permitted, nor does any sum of
+    `FLOAT16_TERMS` products pass 2**11. No element of the input is zero.
 
     Parameters
     ----------
@@ -98,6 +100,8 @@ def integer_data(workload: Workload, seed: int) -> Data:
     )
     # largest**2 * terms for the products, largest for the bias
     largest = min(_LARGEST_INTEGER, math.isqrt((_EXACT - 1 - _LARGEST_INTEGER) // terms))
+    if workload.precision == "float16":
+        largest = min(largest, math.isqrt(_EXACT_FLOAT16 // min(terms, FLOAT16_TERMS)))
 
     def draw(shape: tuple[int, ...]) -> NDArray[Any]:
         magnitude = rng.integers(1, max(largest, 1), shape, dtype=np.int8, endpoint=True)

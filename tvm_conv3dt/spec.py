@@ -19,15 +19,25 @@ from tvm_conv3dt.bfloat16 import numpy_dtype
 from tvm_conv3dt.errors import ArgumentTypeError, WorkloadError, describe, show
 from tvm_conv3dt.phases import Axis
 
-__all__ = ["ACTIVATIONS", "DATA_FORMATS", "DTYPES", "PADDINGS", "PRECISIONS", "Workload"]
+__all__ = [
+    "ACTIVATIONS",
+    "DATA_FORMATS",
+    "DTYPES",
+    "FLOAT16_TERMS",
+    "PADDINGS",
+    "PRECISIONS",
+    "Workload",
+]
 
 PADDINGS = ("SAME", "VALID")
 DATA_FORMATS = ("NDHWC", "NCDHW")
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "sigmoid", "tanh")
 DTYPES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
 """The element types, with their sizes in bytes."""
-PRECISIONS = ("bfloat16",)
-"""What factors of products may be rounded to where the arrays are float32."""
+PRECISIONS = {"bfloat16": "float32", "float16": "float16"}
+"""What kernels may compute in where a caller permits it by name, each with the dtype of the arrays that it is for."""
+FLOAT16_TERMS = 128
+"""How many products are added in float16 at most, where `Workload.precision` permits it, before they go on in float32."""
 
 _DEFAULT_ALPHA = {"leaky_relu": 0.2, "elu": 1.0}
 
@@ -67,16 +77,22 @@ class Workload:
     alpha : float or None
         Of ``"leaky_relu"`` (0.2 where None) and ``"elu"`` (1.0 where None), else None.
     precision : str or None
+        What kernels may compute in; docs/precision.md states the errors. It is a permission: a device without
+        instructions for it computes in float32, which is more exact. TensorFlow has no such argument.
+
         ``"bfloat16"``, of float32 arrays only: kernels may round elements of input and filters to bfloat16 (to nearest,
-        ties to even) before they are multiplied; sums, bias, activation and output stay float32. It is a permission: a
-        device without units for such products multiplies in float32, which is more exact. An output's error grows
-        by less than 2**-7 of the sum of its products' magnitudes (docs/precision.md), and not at all where
-        both factors are bfloat16 numbers, as integers up to 256 are. TensorFlow has no such argument.
+        ties to even) before they are multiplied; sums, bias, activation and output stay float32. An output's error grows
+        by less than 2**-7 of the sum of its products' magnitudes, and not at all where both factors are bfloat16
+        numbers, as integers up to 256 are.
+
+        ``"float16"``, of float16 arrays only: kernels may multiply and add in float16, up to `FLOAT16_TERMS` products;
+        such sums are added in float32, as are bias and activation. An output's error grows by up to a
+        fifteenth of the sum of its products' magnitudes, and a sum beyond 65504 becomes infinite.
 
     Raises
     ------
     WorkloadError
-        If TensorFlow's rules do not allow these values, or there is a precision for another dtype than float32.
+        If TensorFlow's rules do not allow these values, or there is a precision for another dtype than its own.
     ArgumentTypeError
         If a value has the wrong type: a bool or a float as a size, an integer dtype.
     """
@@ -209,7 +225,7 @@ class Workload:
         Raises
         ------
         WorkloadError
-            If there is a precision for another dtype than float32.
+            If there is a precision for another dtype than its own.
         """
         data_format = data_format or self.data_format
         if dtype in (None, self.dtype):
@@ -368,7 +384,9 @@ class Workload:
         else:
             hold("alpha", arguments.number("alpha", self.alpha))
         if self.precision is not None:
-            hold("precision", arguments.choice("precision", self.precision, PRECISIONS))
-            if self.dtype != "float32":
-                rule = f"it is for arrays of float32, and dtype is {self.dtype}"
+            hold("precision", arguments.choice("precision", self.precision, tuple(PRECISIONS)))
+            if self.dtype != PRECISIONS[self.precision]:
+                rule = (
+                    f"it is for arrays of {PRECISIONS[self.precision]}, and dtype is {self.dtype}"
+                )
                 raise refuse("precision", self.precision, rule, "leave it out")

@@ -3,8 +3,8 @@
 ``n1_x16x16x16x256_k2x2x2_y32x32x32x128_s2x2x2_d1x1x1_valid_f32_ndhwc``: batch; the input's depth, height,
 width and channels; kernel; the output likewise; strides; dilations; padding; dtype; data format; then ``_bias``
 and the activation with its alpha, where there are any. Every field is always there, in this order. A padding that
-has no name is written in numbers, as ``p1x0x1``. A precision follows its dtype, as ``f32pbf16``: one word, which is no
-other dtype's.
+has no name is written in numbers, as ``p1x0x1``. A precision follows its dtype, as ``f32pbf16`` or ``f16pf16``: one word, which
+is no other dtype's.
 """
 
 from __future__ import annotations

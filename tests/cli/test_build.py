@@ -26,14 +26,18 @@ def test_layers_are_recast(invoke, small_set, tmp_path):
     assert invoke("verify", tmp_path / "b").exit_code == 0
 
 
-def test_layers_are_recast_to_a_precision(invoke, small_set, tmp_path):
+@pytest.mark.parametrize(
+    ("dtype", "precision", "short"),
+    [("float32", "bfloat16", "_f32pbf16_"), ("float16", "float16", "_f16pf16_")],
+)
+def test_layers_are_recast_to_a_precision(dtype, precision, short, invoke, small_set, tmp_path):
     result = invoke(
-        *("build", "--workloads", small_set, "--precision", "bfloat16"),
+        *("build", "--workloads", small_set, "--dtype", dtype, "--precision", precision),
         *("-o", tmp_path / "b", "--allow-untuned"),
     )
     assert result.exit_code == 0, result.output
     named = workload_set.read(small_set)
-    wanted = {each.name: each.workload.recast(precision="bfloat16") for each in named}
+    wanted = {each.name: each.workload.recast(dtype=dtype, precision=precision) for each in named}
     assert tvm_conv3dt.load(tmp_path / "b").workloads == wanted
     found = invoke("verify", tmp_path / "b", "--json")
     assert found.exit_code == 0, found.output
@@ -42,16 +46,22 @@ def test_layers_are_recast_to_a_precision(invoke, small_set, tmp_path):
         "integers",
         "random",
     }
-    assert all("_f32pbf16_" in layer["id"] for layer in layers)
+    assert all(short in layer["id"] for layer in layers)
 
 
-def test_precision_of_other_arrays_than_float32_is_wrong_usage(invoke, small_set, tmp_path):
+@pytest.mark.parametrize(
+    ("dtype", "precision", "proper"),
+    [("float16", "bfloat16", "float32"), ("float32", "float16", "float16")],
+)
+def test_precision_of_other_arrays_than_its_own_is_wrong_usage(
+    dtype, precision, proper, invoke, small_set, tmp_path
+):
     result = invoke(
-        *("build", "--workloads", small_set, "--dtype", "float16", "--precision", "bfloat16"),
+        *("build", "--workloads", small_set, "--dtype", dtype, "--precision", precision),
         *("-o", tmp_path / "b", "--allow-untuned"),
     )
     assert result.exit_code == 2
-    assert "precision='bfloat16': it is for arrays of float32" in result.stderr
+    assert f"precision='{precision}': it is for arrays of {proper}" in result.stderr
     assert not (tmp_path / "b").exists()
 
 

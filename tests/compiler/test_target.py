@@ -36,7 +36,7 @@ def test_compiler_knows_the_cpu_and_the_features_that_are_looked_for(name):
     known = {str(each) for each in target.codegen.llvm_get_cpu_features(found)}
     # The kernel's names of features, which the catalogue has, and LLVM's.
     llvms = {"asimd": "neon", "asimdhp": "fullfp16", "asimddp": "dotprod", "vfpv4": "vfp4"}
-    llvms |= {"sse4_2": "sse4.2", "avx512_bf16": "avx512bf16"}
+    llvms |= {"sse4_2": "sse4.2", "avx512_bf16": "avx512bf16", "avx512_fp16": "avx512fp16"}
     llvms |= {"amx_bf16": "amx-bf16", "amx_tile": "amx-tile"}
     assert {llvms.get(each, each) for each in device.cpu_features} <= known
     # An unknown name would be taken for a generic CPU, and told on standard error only.

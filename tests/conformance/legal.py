@@ -117,8 +117,9 @@ def workloads(
         alpha = draw(st.none() | st.sampled_from([0.01, 0.3, 1.5, -0.5]))
 
     permitted = None
-    if precision and dtype == "float32":
-        permitted = draw(st.sampled_from((None, *PRECISIONS)))
+    precisions = [each for each, proper in PRECISIONS.items() if proper == dtype]
+    if precision and precisions:
+        permitted = draw(st.sampled_from((*precisions, None)))
 
     def shape(sizes: list[int], channels: int) -> list[int]:
         spatial_last = data_format == "NCDHW"

@@ -14,7 +14,7 @@ import tvm_conv3dt
 from tvm_conv3dt.measure.verify import verify
 from tvm_conv3dt.reference import integer_data, random_data
 from tvm_conv3dt.runtime import get_num_threads, set_num_threads
-from tvm_conv3dt.spec import DATA_FORMATS, DTYPES, PADDINGS, Workload
+from tvm_conv3dt.spec import DATA_FORMATS, DTYPES, PADDINGS, PRECISIONS, Workload
 
 from . import legal
 from .calling import by_function
@@ -88,7 +88,7 @@ def corners(workload: Workload) -> set[str]:
     """What is special about a workload."""
     found = {workload.padding, workload.dtype, workload.data_format, f"n{workload.batch}"}
     if workload.precision:
-        found.add("precision")
+        found.add(f"precision {workload.precision}")
     for axis in workload.axes:
         divisor = gcd(axis.stride, axis.dilation)
         both = axis.stride > 1 and axis.dilation > 1
@@ -113,6 +113,6 @@ def corners(workload: Workload) -> set[str]:
 def test_the_sweep_reaches_each_corner_in_one_call_of_twenty() -> None:
     drawn = legal.draw(400, 0, precision=True)
     counts = Counter(corner for workload in drawn for corner in corners(workload))
-    assert len(counts) == len((*PADDINGS, *DTYPES, *DATA_FORMATS)) + 3 + 11
+    assert len(counts) == len((*PADDINGS, *DTYPES, *DATA_FORMATS, *PRECISIONS)) + 3 + 10
     assert min(counts.values()) >= len(drawn) // 20, counts
     assert all(w.flops <= legal.FLOPS or w.in_channels == w.out_channels == 1 for w in drawn)

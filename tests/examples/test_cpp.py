@@ -44,6 +44,14 @@ LAYERS = {
     "precision": Workload.make(
         [1, 3, 4, 5, 6], [2, 2, 2, 8, 6], [1, 6, 8, 10, 8], 2, precision="bfloat16"
     ),
+    "half sums": Workload.make(
+        [1, 3, 4, 5, 6],
+        [2, 2, 2, 40, 6],
+        [1, 6, 8, 10, 40],
+        2,
+        dtype="float16",
+        precision="float16",
+    ),
     "half": Workload.make([1, 2, 2, 2, 3], [2, 2, 2, 4, 3], [1, 4, 4, 4, 4], 2, dtype="float16"),
 }
 FLOAT32 = [name for name, workload in LAYERS.items() if workload.dtype == "float32"]

@@ -43,6 +43,7 @@ WORKLOADS = {
     "float64": make(dtype="float64"),
     "float16": make(dtype="float16"),
     "precision": make(bias=True, activation="leaky_relu", precision="bfloat16"),
+    "float16 sums": make(dtype="float16", bias=True, precision="float16"),
     "precision, channels first": make(
         input=[2, 8, 3, 4, 3],
         output_shape=[2, 4, 6, 7, 6],
@@ -292,8 +293,42 @@ def test_rounding_two_factors_costs_up_to_what_is_allowed():
     assert 0.99 * 2.0**-7 < (1 + most) ** 2 - 1 < 2.0**-7
 
 
+def with_float16_sums(workload, lost=0.0):
+    """A kernel that adds one product after the other in float16, of an output's 64 at most; `lost` is a share of all terms."""
+
+    def run(x, filters, bias, out):
+        total = np.zeros(out.shape, np.float16)
+        for tap in np.ndindex(workload.kernel):
+            for channel in range(workload.in_channels):
+                one = np.zeros_like(filters)
+                one[(*tap, slice(None), channel)] = filters[(*tap, slice(None), channel)]
+                total += reference(workload, x, one).astype(np.float16)
+        out[...] = total - lost * reference(workload, abs(x), abs(filters))
+
+    return run
+
+
+def test_sums_in_float16_pass_where_they_are_permitted():
+    workload = make(dtype="float16", precision="float16")
+    run = with_float16_sums(workload)
+    assert verify(workload, run, seeds=(0, 1)).passed
+    found = verify(replace(workload, precision=None), with_float16_sums(workload))
+    assert found.checks[1].status == "FAILED"
+
+
+def test_more_than_64_roundings_to_float16_fail_where_sums_of_64_products_may_be():
+    workload = make(dtype="float16", precision="float16")
+    found = verify(workload, with_float16_sums(workload, lost=0.04))
+    assert [check.status for check in found.checks] == ["FAILED", "FAILED"]
+
+
 @pytest.mark.parametrize("spoil", [zero, off_by_one, swapped, unwritten, infinite])
-def test_wrong_kernel_fails_where_factors_may_be_rounded(spoil):
-    workload = make(precision="bfloat16")
+@pytest.mark.parametrize(
+    "permitted",
+    [{"precision": "bfloat16"}, {"dtype": "float16", "precision": "float16"}],
+    ids=["factors", "sums"],
+)
+def test_wrong_kernel_fails_where_factors_or_sums_may_be_rounded(permitted, spoil):
+    workload = make(**permitted)
     found = verify(workload, spoilt(workload, spoil))
     assert [check.status for check in found.checks] == ["FAILED", "FAILED"]

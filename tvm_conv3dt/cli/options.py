@@ -66,8 +66,8 @@ _dtype = click.option(
 )
 _precision = click.option(
     "--precision",
-    type=click.Choice(PRECISIONS),
-    help="Recast the workloads, which must be of float32, to products of factors that may be rounded to this type.",
+    type=click.Choice(tuple(PRECISIONS)),
+    help="Recast the workloads so that kernels may compute in this type: bfloat16 for float32 arrays, float16 for float16 ones.",
 )
 
 

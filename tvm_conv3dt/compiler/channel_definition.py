@@ -13,110 +13,175 @@ Channels ``c`` stand as ``(cb, v)``, blocks of one vector each, and the filters 
 ``packed[cb, td, th, tw, ci, v]`` (see `tvm_conv3dt.compiler.packing`). On an axis that is folded there is one phase
 to loop over, ``j`` counts input positions, and ``c`` says which phase it is (see
 `tvm_conv3dt.compiler.layout`). With pairs of input channels ``ci`` counts pairs, and filters are
-``packed[cb, td, th, tw, ci, v, 2]`` (see `tvm_conv3dt.compiler.pair_layout`). How it is computed is not said here: that is a design space's affair
-(`tvm_conv3dt.compiler.spaces`).
+``packed[cb, td, th, tw, ci, v, 2]`` (see `tvm_conv3dt.compiler.pair_layout`). Where float16 is added ``accumulator`` is a
+sum of blocks ``partial`` (see `tvm_conv3dt.compiler.half_layout`). How it is computed is not said here: that is a design
+space's affair (`tvm_conv3dt.compiler.spaces`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tvm import te, tirx
 
 from tvm_conv3dt.compiler.blocks import block_start
-from tvm_conv3dt.compiler.elements import STORED_BFLOAT16, narrow
+from tvm_conv3dt.compiler.elements import STORED_BFLOAT16, narrow, widen
+from tvm_conv3dt.compiler.half_layout import HalfLayout
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.operands import Operands
 from tvm_conv3dt.compiler.pair_layout import PairLayout
 from tvm_conv3dt.compiler.pair_products import add_pair, pair
 from tvm_conv3dt.compiler.place import Place
-from tvm_conv3dt.compiler.taps import inside, tap_of
+from tvm_conv3dt.compiler.taps import Tap, inside, tap_of
 
 __all__ = ["define_channels", "place_of"]
+
+_NAMES = ["n", "qd", "rd", "qh", "rh", "qw", "rw", "cb", "v"]
 
 
 def define_channels(layout: Layout, operands: Operands, name: str) -> Any:
     """Return the results by phases: ``[n, qd, rd, qh, rh, qw, rw, cb, v]``, made by the block `name`.
 
-    The other blocks are ``turned`` and ``padded``, where rows of the input are copied, and ``accumulator``.
+    The other blocks are ``turned`` and ``padded``, where rows of the input are copied, ``partial``, where sums are made in
+    blocks of float16, and ``accumulator``.
     """
     workload, axes = layout.workload, layout.axes
-    batch = workload.batch
-    zero = tirx.const(0, workload.sum_dtype)
-    packed = operands.packed
-
+    packed, padded = operands.packed, _rows(layout, operands)
     pairs = layout.pairs if isinstance(layout, PairLayout) else 0
-    source = _halves(layout, operands) if isinstance(layout, PairLayout) else operands.rows(layout)
-    padded = source
-    if layout.padded:
-        before, after = layout.halo
-        width = workload.input_spatial[2]
+    zero = tirx.const(0, "float16" if isinstance(layout, HalfLayout) else workload.sum_dtype)
 
-        def element(n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
-            within = [w >= before] * (before > 0) + [w < width + before] * (after > 0)
-            value = source(n, d, h, w - before, c)
-            absent = tirx.const(0, STORED_BFLOAT16) if pairs else zero
-            return tirx.if_then_else(tirx.all(*within), value, absent) if within else value
+    def read(index: Any, taps: Sequence[Any]) -> tuple[list[Any], list[Any], list[list[Any]]]:
+        """Return which position and which of the kernel's taps a turn reads, for each axis, and under which conditions.
 
-        shape = (batch, *layout.row_sizes, before + width + after, layout.copied_channels)
-        padded = te.compute(shape, element, "padded")
-
-    taps = [te.reduce_axis((0, t), f"j{name}") for t, name in zip(layout.taps, "dhw", strict=True)]
-    ci = te.reduce_axis((0, pairs or workload.in_channels), "ci")
-
-    def products(*index: Any) -> Any:
-        if not workload.reached:
-            return te.sum(zero, axis=[*taps, ci])
-        n, qd, rd, qh, rh, qw, rw, cb, v = index
+        Those are of the phase, for each axis, and then of the input, for each axis.
+        """
+        _, qd, rd, qh, rh, qw, rw, _, _ = index
         positions, tap_numbers, present = [], [], []
         for axis, folded, q, r, j in zip(
             axes, layout.folded, (qd, qh, qw), (rd, rh, rw), taps, strict=True
         ):
-            if folded:
-                positions.append(q + j + axis.offsets[0])
-                tap_numbers.append(j)
-                continue
-            tap = tap_of(axis, q, r, j)
+            tap = Tap(q + j + axis.offsets[0], j, []) if folded else tap_of(axis, q, r, j)
             positions.append(tap.input)
             tap_numbers.append(tap.number)
-            present += tap.present
-        for axis, leaves, position in zip(axes, layout.leaves, positions, strict=False):
-            present += inside(axis, position, leaves)
+            present.append(tap.present)
+        leaves = (*layout.leaves, (False, False))
+        present += [inside(*each) for each in zip(axes, positions, leaves, strict=True)]
         before = (margin[0] for margin in (*layout.margins, layout.halo))
         positions = [position + more for position, more in zip(positions, before, strict=True)]
+        return positions, tap_numbers, present
+
+    def product(index: Any, taps: Sequence[Any], ci: Any) -> Any:
+        """Return the product of a turn, zero where there is none."""
+        positions, tap_numbers, present = read(index, taps)
+        n, cb, v = index[0], index[-2], index[-1]
         filter_ = (cb, *tap_numbers, ci, v)
         if pairs:
             left = pair(*(padded(n, *positions, ci * 2 + e) for e in range(2)))
-            product = add_pair(left, pair(*(packed[(*filter_, e)] for e in range(2))))
+            found = add_pair(left, pair(*(packed[(*filter_, e)] for e in range(2))))
         else:
-            product = padded(n, *positions, ci) * packed[filter_]
-        if present:
-            product = tirx.if_then_else(tirx.all(*present), product, zero)
-        return te.sum(product, axis=[*taps, ci])
+            found = padded(n, *positions, ci) * packed[filter_]
+        return _where(present, found, zero)
 
-    domain = [batch]
+    domain = [workload.batch]
     for axis, phases in zip(axes, layout.phases, strict=True):
         domain += [axis.quotients, phases]
-    names = ["n", "qd", "rd", "qh", "rh", "qw", "rw", "cb", "v"]
-    accumulator = te.compute(
-        (*domain, layout.blocks, layout.lanes), products, "accumulator", varargs_names=names
-    )
+    domain += [layout.blocks, layout.lanes]
+    if isinstance(layout, HalfLayout):
+        accumulator = _sum_in_blocks(layout, domain, product, lambda *turn: read(*turn)[-1])
+    else:
+        taps = [te.reduce_axis((0, t), f"j{a}") for t, a in zip(layout.taps, "dhw", strict=True)]
+        ci = te.reduce_axis((0, pairs or workload.in_channels), "ci")
+
+        def total(*index: Any) -> Any:
+            each = product(index, taps, ci) if workload.reached else zero
+            return te.sum(each, axis=[*taps, ci])
+
+        accumulator = te.compute(domain, total, "accumulator", varargs_names=_NAMES)
 
     def result(*index: Any) -> Any:
         channel = block_start(index[-2], layout.lanes, layout.channels) + index[-1]
-        return operands.result(accumulator(*index), layout.channel(channel)[-1])
+        total = widen(accumulator(*index), accumulator.dtype)
+        return operands.result(total, layout.channel(channel)[-1])
 
-    return te.compute(accumulator.shape, result, name, varargs_names=names)
+    return te.compute(accumulator.shape, result, name, varargs_names=_NAMES)
 
 
-def _halves(layout: PairLayout, operands: Operands) -> Callable[..., Any]:
-    """Return what gives an element of the input as a half of a pair."""
-    channels, zero = layout.workload.in_channels, tirx.const(0, STORED_BFLOAT16)
+def _where(conditions: Iterable[list[Any]], value: Any, zero: Any) -> Any:
+    """Return a value where all conditions are met, and zero elsewhere."""
+    each = [condition for some in conditions for condition in some]
+    return tirx.if_then_else(tirx.all(*each), value, zero) if each else value
+
+
+def _sum_in_blocks(
+    layout: HalfLayout,
+    domain: list[Any],
+    product: Callable[..., Any],
+    present: Callable[..., list[list[Any]]],
+) -> Any:
+    """Return sums of products by phases: ``accumulator``, in float32, of blocks of float16, ``partial``, if there are several."""
+    kinds = [*zip(layout.taps, layout.joined, "dhw", strict=True)]
+    inner = [te.reduce_axis((0, t), f"j{a}") for t, joined, a in kinds if joined]
+    outer = [te.reduce_axis((0, t), f"b{a}") for t, joined, a in kinds if not joined]
+    chunks, ci = te.reduce_axis((0, layout.chunks), "bi"), te.reduce_axis((0, layout.chunk), "ci")
+
+    def taps(of_block: Sequence[Any]) -> list[Any]:
+        own, others = iter(inner), iter(of_block)
+        return [next(own if joined else others) for joined in layout.joined]
+
+    several = layout.sum_blocks > 1
+
+    def of_block(*index: Any) -> Any:
+        index, block = index[: len(domain)], index[len(domain) :]
+        channel = block[-1] * layout.chunk + ci if several else ci
+        return te.sum(product(index, taps(block[:-1]), channel), axis=[*inner, ci])
+
+    if not several:
+        return te.compute(domain, of_block, "accumulator", varargs_names=_NAMES)
+    extents = [t for t, joined, _ in kinds if not joined] + [layout.chunks]
+    names = [*_NAMES, *(f"b{a}" for _, joined, a in kinds if not joined), "bi"]
+    partial = te.compute((*domain, *extents), of_block, "partial", varargs_names=names)
+
+    def total(*index: Any) -> Any:
+        # Those of the taps within a block are met by some of it or not.
+        joined = layout.joined * 2
+        conditions = [c for c, j in zip(present(index, taps(outer)), joined, strict=True) if not j]
+        block = widen(partial(*index, *outer, chunks), "float16")
+        each = _where(conditions, block, tirx.const(0, "float32"))
+        return te.sum(each, axis=[*outer, chunks])
+
+    return te.compute(domain, total, "accumulator", varargs_names=_NAMES)
+
+
+def _rows(layout: Layout, operands: Operands) -> Callable[..., Any]:
+    """Return what gives an element of the input's rows as it is multiplied: of copies, ``padded``, where there are some."""
+    if isinstance(layout, PairLayout | HalfLayout):
+        source = _halves(layout, operands)
+    else:
+        source = operands.rows(layout)
+    if not layout.padded:
+        return source
+    before, after = layout.halo
+    width = layout.workload.input_spatial[2]
+    absent = tirx.const(0, layout.packed_dtype)
+
+    def element(n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
+        within = [w >= before] * (before > 0) + [w < width + before] * (after > 0)
+        return _where([within], source(n, d, h, w - before, c), absent)
+
+    channels = layout.copied_channels
+    shape = (layout.workload.batch, *layout.row_sizes, before + width + after, channels)
+    padded: Callable[..., Any] = te.compute(shape, element, "padded")
+    return padded
+
+
+def _halves(layout: PairLayout | HalfLayout, operands: Operands) -> Callable[..., Any]:
+    """Return what gives an element of the input as a number of 16 bits, as packed filters have them."""
+    channels, zero = layout.workload.in_channels, tirx.const(0, layout.packed_dtype)
 
     def element(n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
         value = operands.stored(n, d, h, w, c)
-        if layout.workload.dtype != "bfloat16":
+        if layout.workload.dtype == "float32":
             value = narrow(value, STORED_BFLOAT16, cast=True)
         if layout.packed_channels == channels:
             return value

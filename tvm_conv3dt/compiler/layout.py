@@ -95,6 +95,11 @@ class Layout(Rows):
             for a, folded in zip(self.axes, self.folded, strict=True)
         )
 
+    @property
+    def sum_loops(self) -> int:
+        """Loops of the sum that is stored: over taps, and over input channels."""
+        return 4
+
     @cached_property
     def halo(self) -> tuple[int, int]:
         """Zeros before and after each row of the input that the taps read.

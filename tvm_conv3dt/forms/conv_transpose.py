@@ -174,7 +174,7 @@ def assemble(
     Raises
     ------
     WorkloadError
-        If channels do not divide, sizes do not go together, or there is a precision for another dtype than float32.
+        If channels do not divide, sizes do not go together, or there is a precision for another dtype than its own.
     ArgumentTypeError
         If `bias` has another dtype than `weight`.
     ArrayError

@@ -68,7 +68,8 @@ def from_onnx(
     data_format : str
         Of the arrays that the operator takes and returns: ``"NCDHW"``, which is ONNX's, or ``"NDHWC"``.
     precision : str, optional
-        ``"bfloat16"`` permits products of factors rounded to bfloat16, of a weight of float32; see `Workload`.
+        ``"bfloat16"`` permits products of factors rounded to bfloat16, of a weight of float32; ``"float16"`` sums in float16,
+        of a weight of float16; see `Workload`.
 
     Returns
     -------
@@ -83,7 +84,7 @@ def from_onnx(
         If the node is another operator, has an attribute that `ConvTranspose` has not, or another number of axes.
     WorkloadError
         If attributes and shapes do not go together, W or B is no constant, or there is a precision for another dtype
-        than float32.
+        than its own.
     ArrayError
         If B has another shape, or values are not to be had.
     """

@@ -47,7 +47,8 @@ def from_torch(
     data_format : str
         Of the arrays that the operator takes and returns: ``"NCDHW"``, which is PyTorch's, or ``"NDHWC"``.
     precision : str, optional
-        ``"bfloat16"`` permits products of factors rounded to bfloat16, of a weight of float32; see `Workload`.
+        ``"bfloat16"`` permits products of factors rounded to bfloat16, of a weight of float32; ``"float16"`` sums in float16,
+        of a weight of float16; see `Workload`.
 
     Returns
     -------
@@ -60,7 +61,7 @@ def from_torch(
         If `module` is something else, or values or tensors have a wrong type.
     WorkloadError
         If shapes and the module do not go together, the padding's mode is not ``"zeros"``, or there is a precision for
-        another dtype than float32.
+        another dtype than its own.
     ArrayError
         If the parameters have no values yet.
     """
@@ -126,7 +127,7 @@ def from_torch_functional(
     ArgumentTypeError
         If a value or an array has a wrong type.
     WorkloadError
-        If values and shapes do not go together, or there is a precision for another dtype than float32.
+        If values and shapes do not go together, or there is a precision for another dtype than its own.
     ArrayError
         If `bias` has another shape, or values are not to be had.
     """

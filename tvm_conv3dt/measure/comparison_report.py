@@ -149,8 +149,8 @@ def _peaks(comparisons: Sequence[Comparison], ceilings: Ceilings) -> list[str]:
         )
     if "float16" in products:
         lines.append(
-            "the compute limit of float16 is that of float32, in which it is added: a framework that adds in float16 can "
-            "pass it"
+            "the compute limit of float16 is that of float32, in which it is added: whatever adds in float16, as layers of "
+            "that precision may, can pass it"
         )
     return lines
 

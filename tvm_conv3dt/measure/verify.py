@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tvm_conv3dt.errors import VerificationError, describe
 from tvm_conv3dt.reference import integer_data, random_data, reference
-from tvm_conv3dt.spec import Workload
+from tvm_conv3dt.spec import FLOAT16_TERMS, Workload
 
 __all__ = ["EPSILON", "Check", "Verification", "verify"]
 
@@ -32,8 +32,7 @@ _LEAST_NORMAL = {
     "bfloat16": 2.0**-126,
 }
 
-# Rounding both factors to bfloat16 changes a product by less than this share of it: docs/precision.md.
-_ROUNDED_FACTORS = {None: 0.0, "bfloat16": EPSILON["bfloat16"]}
+_LEAST_FLOAT16 = 2.0**-24  # above zero
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def verify(workload: Workload, run: Run, seeds: Sequence[int] = (0,)) -> Verific
 
     On small integers every sum is exact in any order, so equality is demanded. On random data
     each output may differ from the float64 result by what rounding can do in the worst order of its
-    own sum, and where the workload has a precision by what rounding the factors to it can do. Outputs
+    own sum, and where the workload has a precision by what that permits. Outputs
     are filled with NaN beforehand: what is not written shows.
 
     Parameters
@@ -209,6 +208,15 @@ def _along_channels(workload: Workload, bias: Array | None) -> Array:
     return np.abs(bias.astype(np.float64)).reshape(-1, *(1,) * after)
 
 
+def _permitted(workload: Workload, products: Array) -> Array:
+    """Return the share of its terms by which a precision lets a sum of so many products be off: docs/precision.md."""
+    if workload.precision == "float16":
+        roundings = np.minimum(products, FLOAT16_TERMS) * EPSILON["float16"] / 2
+        return np.asarray(roundings / (1 - roundings))
+    # Rounding both factors to bfloat16 changes a product by less than this share of it.
+    return np.asarray(EPSILON["bfloat16"] if workload.precision else 0.0)
+
+
 def _allowed(
     workload: Workload, products: Array, terms: Array, bias: Array, expected: Array
 ) -> Array:
@@ -216,9 +224,13 @@ def _allowed(
     # is one more, and is never rounded to a precision. Then the result is rounded to its type.
     epsilon = EPSILON[workload.dtype]
     rounding = EPSILON[workload.sum_dtype] / 2
-    rounded = _ROUNDED_FACTORS[workload.precision]
-    magnitudes = (1 + rounded) * terms + bias
-    allowed = (products + 2) * rounding * magnitudes + rounded * terms
+    share = _permitted(workload, products)
+    magnitudes = (1 + share) * terms + bias
+    allowed = (products + 2) * rounding * magnitudes + share * terms
+    if workload.precision == "float16":
+        allowed += (
+            products * _LEAST_FLOAT16
+        )  # as wide as the steps of sums below the normal numbers
     if workload.activation is not None:
         allowed *= max(1.0, abs(workload.alpha or 0.0))  # no activation is steeper
         if workload.activation not in _EXACT_ACTIVATIONS:

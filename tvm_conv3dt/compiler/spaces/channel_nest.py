@@ -32,6 +32,7 @@ from tvm import s_tir
 
 from tvm_conv3dt.compiler.activation import EXPENSIVE
 from tvm_conv3dt.compiler.definition import ROWS
+from tvm_conv3dt.compiler.half_layout import HalfLayout
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.spaces.point import (
     Choose,
@@ -166,20 +167,42 @@ def apply(
         sch.compute_at(tile, middle[-1], preserve_unit_loops=True)
     sch.compute_at(accumulator, middle[-1], preserve_unit_loops=True)
     sch.set_scope(accumulator, 0, "local")
-    *_, a_qh, _, a_qw, _, a_cb, a_v, jd, jh, jw, ci = sch.get_loops(accumulator)
-    sch.reorder(jd, jh, jw, ci, a_qh, a_qw, a_cb, a_v)
-    _register_tile(sch, a_qh, a_qw, a_cb, a_v)
+    first, last = _sum_tile(sch, accumulator, layout.sum_loops)
     if copied:
         _register_tile(sch, *_tile_of(sch.get_loops(tile)))
         sch.vectorize(v)
     else:
         _register_tile(sch, qh_inner, qw_inner, cb_inner, v, vector=stores_vectors(layout))
-    initial = sch.decompose_reduction(accumulator, jd)
+    initial = sch.decompose_reduction(accumulator, first)
     _register_tile(sch, *_tile_of(sch.get_loops(initial)))
+    if isinstance(layout, HalfLayout) and layout.sum_blocks > 1:
+        _sum_blocks(sch, layout, last)
 
     if layout.turned_back:
         turn_back(sch, layout, None if order == "filters" else rd)
     copy_input(sch, layout, None if order == "filters" else task)
+
+
+def _sum_tile(sch: s_tir.Schedule, block: Any, turns: int, of_block: int = 0) -> tuple[Any, Any]:
+    """Put the loops of a sum, which are the last `turns`, around its register tile; return the outermost and the innermost.
+
+    Before these are `of_block` loops of one turn, over what is an element of the block and no part of the tile.
+    """
+    loops = sch.get_loops(block)
+    sums, others = loops[-turns:], loops[-turns - of_block : -turns]
+    tile = _tile_of(loops[: -turns - of_block])
+    sch.reorder(*others, *sums, *tile)
+    _register_tile(sch, *tile)
+    return sums[0], sums[-1]
+
+
+def _sum_blocks(sch: s_tir.Schedule, layout: HalfLayout, at: Any) -> None:
+    """Let each turn of the loop `at` make the sums of a block of float16, in registers of their own."""
+    partial = sch.get_sblock("partial")
+    sch.compute_at(partial, at, preserve_unit_loops=True)
+    sch.set_scope(partial, 0, "local")
+    first, _ = _sum_tile(sch, partial, layout.block_loops, layout.sum_loops)
+    sch.decompose_reduction(partial, first)
 
 
 def _tile_of(loops: list[Any]) -> tuple[Any, ...]:

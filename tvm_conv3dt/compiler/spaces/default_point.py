@@ -12,6 +12,7 @@ from math import ceil, prod
 
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.dot_layout import DOT_HALVES, DOT_PAIRS, DotLayout
+from tvm_conv3dt.compiler.half_layout import HalfLayout
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.mmla import BLOCK
 from tvm_conv3dt.compiler.mmla_layout import MmlaLayout
@@ -33,6 +34,7 @@ _FMA_PER_CYCLE = 2
 _LOADS_PER_CYCLE = 1.6  # of two; the rest is lost to misses
 _FMA_LATENCY = 4
 _TILE_CYCLES = 16  # start, bias, activation and store of one tile, less what its size adds
+_BLOCK_CYCLES = 4  # of a vector of float16 that is added to two of float32
 _TAP_CYCLES = 4  # one turn of the loops over taps
 _TASK_CYCLES = 200
 _TURN_CYCLES = 8  # of a vector: loaded, through some shuffles, and stored
@@ -211,5 +213,9 @@ def _tile_cycles(layout: Layout, device: Device, positions: int, vectors: int) -
         (positions + filters) / _LOADS_PER_CYCLE,
         _FMA_LATENCY,
     )
-    stores = positions * filters * (1 if stores_vectors(layout) else layout.lanes)
-    return step * turns + _TAP_CYCLES * taps + _TILE_CYCLES + stores
+    whole, sums = stores_vectors(layout), 0.0
+    if isinstance(layout, HalfLayout):
+        whole = whole and layout.channels >= layout.lanes
+        sums = positions * vectors * layout.sum_blocks * taps / prod(layout.taps) * _BLOCK_CYCLES
+    stores = positions * filters * (1 if whole else layout.lanes)
+    return step * turns + sums + _TAP_CYCLES * taps + _TILE_CYCLES + stores

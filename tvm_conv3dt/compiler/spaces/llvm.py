@@ -14,6 +14,7 @@ from tvm import s_tir
 
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.dot_layout import DOT, DOT_HALVES, DOT_PAIRS, DotLayout
+from tvm_conv3dt.compiler.half_layout import HALVES, HalfLayout, adds_halves
 from tvm_conv3dt.compiler.layout import PHASES, Layout, foldings
 from tvm_conv3dt.compiler.mmla import multiplies_blocks
 from tvm_conv3dt.compiler.mmla_layout import MMLA, MmlaLayout
@@ -42,6 +43,8 @@ def layout_of(workload: Workload, device: Device, formulation: str) -> AnyLayout
     if formulation.startswith(MMLA):
         return MmlaLayout.of(workload, formulation.removeprefix(MMLA))
     lanes = _lanes(workload, device)
+    if formulation.startswith(HALVES):
+        return HalfLayout(workload, 2 * lanes, formulation.removeprefix(HALVES))
     if formulation.startswith(DOT):
         return DotLayout(workload, lanes, formulation)
     if formulation.startswith(PAIRS):
@@ -79,16 +82,24 @@ def _vector_formulations(workload: Workload, device: Device) -> list[str]:
     lanes = _lanes(workload, device)
     # A matrix unit multiplies pairs too, and many more of them.
     paired = multiplies_pairs(device) and "amx_bf16" not in device.cpu_features
-    prefixes = ["", PAIRS] if paired and PairLayout.fits(workload) else [""]
-    if multiplies_blocks(device) and MmlaLayout.fits(workload):
-        prefixes.append(MMLA)
+    found = _channel_formulations(workload, lanes)
+    prefixes = [PAIRS] * (paired and PairLayout.fits(workload))
+    prefixes += [MMLA] * (multiplies_blocks(device) and MmlaLayout.fits(workload))
+    found += [prefix + each for prefix in prefixes for each in found]
+    if adds_halves(device) and HalfLayout.fits(workload):
+        # Of use are the lanes that vectors of float32 have not.
+        halves = _channel_formulations(workload, 2 * lanes)
+        found += [HALVES + f for f in halves if Layout(workload, lanes, f).channels > lanes]
+    return found if workload.out_channels >= lanes else [*found, *_dots(workload, device, lanes)]
+
+
+def _channel_formulations(workload: Workload, lanes: int) -> list[str]:
+    """Return the formulations with output channels in so many lanes."""
     if workload.out_channels >= lanes:
-        return [prefix + PHASES for prefix in prefixes]
+        return [PHASES]
     layouts = [Layout(workload, lanes, f) for f in foldings(workload)]
     # As many channels as there are outputs in a volume would make one task of it all.
-    folded = [each.formulation for each in layouts if each.dense and each.channels <= lanes * 64]
-    found = [prefix + each for prefix in prefixes for each in (PHASES, *folded)]
-    return [*found, *_dots(workload, device, lanes)]
+    return [PHASES, *(a.formulation for a in layouts if a.dense and a.channels <= lanes * 64)]
 
 
 def _dots(workload: Workload, device: Device, lanes: int) -> list[str]:
