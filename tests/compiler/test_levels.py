@@ -171,8 +171,8 @@ def test_each_level_has_libraries_of_its_own_and_all_share_the_rest(built, named
     assert {path.name for path in built.iterdir()} == libraries | others
     for each in named:
         contents = {(built / f"{each.workload.id}.{name}.so").read_bytes() for name in NAMES}
-        # A matrix unit is of no use to float32.
-        assert len(contents) == len({level.mcpu for level in LEVELS})
+        # A matrix unit is of no use to float32, but TVM puts its own conversions of float16 into every library.
+        assert len(contents) == len(LEVELS)
 
 
 @pytest.mark.parametrize("device", RUNNABLE, ids=lambda device: device.name)
