@@ -171,8 +171,9 @@ def test_each_level_has_libraries_of_its_own_and_all_share_the_rest(built, named
     assert {path.name for path in built.iterdir()} == libraries | others
     for each in named:
         contents = {(built / f"{each.workload.id}.{name}.so").read_bytes() for name in NAMES}
-        # Products of bfloat16 are of no use to float32.
-        assert len(contents) == len({level.mcpu for level in LEVELS})
+        # Products of bfloat16 are of no use to float32, but TVM puts its own conversions of float16 into every library.
+        kinds = {(level.mcpu, "avx512_fp16" in level.cpu_features) for level in LEVELS}
+        assert len(contents) == len(kinds)
 
 
 @pytest.mark.parametrize("device", RUNNABLE, ids=lambda device: device.name)
