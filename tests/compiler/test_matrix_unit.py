@@ -1,6 +1,7 @@
 """Code for a matrix unit in a process: asked for before it runs, beside PyTorch's and after forks, and left where the kernel refuses."""
 
 import errno
+import re
 import subprocess
 import sys
 import textwrap
@@ -92,11 +93,15 @@ def test_schedules_of_the_level_without_serve_the_one_with_it():
 def test_float32_is_the_same_code_with_the_unit_and_without():
     path = min(SHIPPED.glob("*_f32_*.json"))
     its = schedule.read(path, V4.name)
-    codes = set()
+    codes = []
     for device in (V4, UNIT):
         built = compile_kernel(its.layout(device), device, its.apply(device))
-        codes.add(built.module.mod.inspect_source("s"))
-    assert len(codes) == 1
+        source = built.module.mod.inspect_source("s")
+        functions = re.findall(r"@function\n(\S+):(.*?)\.size\t\1,", source, re.DOTALL)
+        # TVM puts its own conversions of float16 into every library, and the instructions of a CPU that has some.
+        codes.append([each for each in functions if not re.match(r"__(trunc|extend)", each[0])])
+    assert any("parallel" in name for name, _ in codes[0])
+    assert codes[0] == codes[1]
 
 
 # ---- in a process
