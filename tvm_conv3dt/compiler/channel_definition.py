@@ -26,7 +26,7 @@ from typing import Any
 from tvm import te, tirx
 
 from tvm_conv3dt.compiler.blocks import block_start
-from tvm_conv3dt.compiler.elements import STORED_BFLOAT16, narrow, widen
+from tvm_conv3dt.compiler.elements import widen
 from tvm_conv3dt.compiler.half_layout import HalfLayout
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.operands import Operands
@@ -180,9 +180,7 @@ def _halves(layout: PairLayout | HalfLayout, operands: Operands) -> Callable[...
     channels, zero = layout.workload.in_channels, tirx.const(0, layout.packed_dtype)
 
     def element(n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
-        value = operands.stored(n, d, h, w, c)
-        if layout.workload.dtype == "float32":
-            value = narrow(value, STORED_BFLOAT16, cast=True)
+        value = operands.rounded(operands.stored(n, d, h, w, c))
         if layout.packed_channels == channels:
             return value
         return tirx.if_then_else(c < channels, value, zero)

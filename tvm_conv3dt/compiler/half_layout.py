@@ -35,8 +35,7 @@ class HalfLayout(Layout):
     @classmethod
     def fits(cls, workload: Workload) -> bool:
         """Whether there is such a layout of a workload: where float16 arithmetic is permitted, and no row is turned."""
-        layout = cls(workload, 1)
-        turned = layout.turned or layout.turned_back
+        turned = cls(workload, 1).turns_rows
         return workload.precision == "float16" and workload.reached and not turned
 
     @property

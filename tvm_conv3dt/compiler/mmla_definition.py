@@ -25,12 +25,12 @@ from typing import Any
 from tvm import te, tirx
 
 from tvm_conv3dt.compiler.blocks import block_start
-from tvm_conv3dt.compiler.elements import narrow, widen
+from tvm_conv3dt.compiler.elements import widen
 from tvm_conv3dt.compiler.mmla import BLOCK, DEPTH
 from tvm_conv3dt.compiler.mmla_layout import MmlaLayout
 from tvm_conv3dt.compiler.operands import Operands
 from tvm_conv3dt.compiler.place import Place
-from tvm_conv3dt.compiler.taps import tap_of
+from tvm_conv3dt.compiler.taps import places
 
 __all__ = ["define_mmla", "place_of"]
 
@@ -46,23 +46,7 @@ def define_mmla(layout: MmlaLayout, operands: Operands, name: str) -> Any:
 
     def products(*index: Any) -> Any:
         n, qd, rd, qh, rh, p, rw, cb, half, i, e = index
-        positions, numbers = [], []
-        for axis, folded, q, r, j, (before, _) in zip(
-            axes,
-            layout.folded,
-            (qd, qh, p),
-            (rd, rh, rw),
-            taps,
-            (*layout.margins, layout.halo),
-            strict=True,
-        ):
-            if folded:
-                positions.append(q + j + axis.offsets[0] + before)
-                numbers.append(j)
-                continue
-            tap = tap_of(axis, q, r, j, bounded=True)
-            positions.append(tap.input + before)
-            numbers.append(tap.number)
+        positions, numbers = places(layout, (qd, qh, p), (rd, rh, rw), taps)
         left = padded(n, *positions, kb, i, k)
         right = operands.packed[(cb, *numbers, kb, half, e, k)]
         product = widen(left, layout.packed_dtype) * widen(right, layout.packed_dtype)
@@ -108,8 +92,7 @@ def _padded(layout: MmlaLayout, operands: Operands) -> Any:
         exists += [column < before + width] * (after > 0)
         exists += [channel < workload.in_channels] * (layout.packed_channels > workload.in_channels)
         value = operands.stored(n, d - planes_before, h - rows_before, column - before, channel)
-        if workload.dtype != "bfloat16":
-            value = narrow(value, layout.packed_dtype, cast=True)
+        value = operands.rounded(value)
         return tirx.if_then_else(tirx.all(*exists), value, zero) if exists else value
 
     shape = (workload.batch, *layout.row_sizes, layout.row_length, layout.quads, BLOCK, DEPTH)

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from tvm_conv3dt.compiler.elements import STORED_BFLOAT16
-from tvm_conv3dt.compiler.layout import PHASES, Layout
+from tvm_conv3dt.compiler.bfloat16_layout import Bfloat16Layout
+from tvm_conv3dt.compiler.layout import PHASES
 from tvm_conv3dt.compiler.mmla import BLOCK, DEPTH
 from tvm_conv3dt.spec import Workload
 
@@ -23,7 +23,7 @@ MMLA = "mmla-"
 
 
 @dataclass(frozen=True)
-class MmlaLayout(Layout):
+class MmlaLayout(Bfloat16Layout):
     """A workload for products of blocks; attributes as those of `Layout`, with 4 lanes: the channels of two blocks."""
 
     @classmethod
@@ -34,19 +34,12 @@ class MmlaLayout(Layout):
     @classmethod
     def fits(cls, workload: Workload) -> bool:
         """Whether there is such a layout of a workload: of bfloat16 products, where no row is turned."""
-        layout = cls.of(workload)
-        turned = layout.turned or layout.turned_back
-        return workload.product_dtype == "bfloat16" and workload.reached and not turned
+        return super().fits(workload) and not cls.of(workload).turns_rows
 
     @property
     def name(self) -> str:
         """The formulation as schedules tell it: ``"mmla-phases"``."""
         return MMLA + self.formulation
-
-    @property
-    def padded(self) -> bool:
-        """Whether the rows of the input are copied: always, woven and with zeros around them."""
-        return True
 
     @cached_property
     def margins(self) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -80,28 +73,8 @@ class MmlaLayout(Layout):
         """Input channels, with the zeros that fill up the last four."""
         return DEPTH * self.quads
 
-    @property
-    def copied_channels(self) -> int:
-        """Input channels of the rows that are copied."""
-        return self.packed_channels
-
     @cached_property
     def packed_shape(self) -> tuple[int, ...]:
         """Shape of the packed filters: ``[blocks, td, th, tw, quads, 2 blocks, 2 channels, 4]``."""
         *outer, _, _ = super().packed_shape
         return (*outer, self.quads, BLOCK, BLOCK, DEPTH)
-
-    @property
-    def packed_dtype(self) -> str:
-        """The dtype of packed filters: bfloat16, as compiled code takes it."""
-        return STORED_BFLOAT16
-
-    @property
-    def rounds_at_the_end(self) -> bool:
-        """Whether casts to bfloat16 are left to `tvm_conv3dt.compiler.rounding`: always."""
-        return True
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of an element of the rows that are copied."""
-        return 2

@@ -9,7 +9,14 @@ from typing import Any
 from tvm import te, tirx
 
 from tvm_conv3dt.compiler.activation import activation_of
-from tvm_conv3dt.compiler.elements import array_shape, index_of, narrow, stored_dtype, widen
+from tvm_conv3dt.compiler.elements import (
+    STORED_BFLOAT16,
+    array_shape,
+    index_of,
+    narrow,
+    stored_dtype,
+    widen,
+)
 from tvm_conv3dt.compiler.rows import Rows
 from tvm_conv3dt.spec import Workload
 
@@ -60,6 +67,10 @@ class Operands:
     def stored(self, n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
         """Return an element of the input, as it is stored."""
         return self.x[tuple(index_of(self.workload, n, d, h, w, c))]
+
+    def rounded(self, value: Any) -> Any:
+        """Return an element that is multiplied in 16 bits: of float32, rounded to bfloat16."""
+        return narrow(value, STORED_BFLOAT16, cast=True) if self.x.dtype == "float32" else value
 
     def widened(self, value: Any) -> Any:
         """Return an element that is computed with."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from tvm_conv3dt.compiler.elements import STORED_BFLOAT16
-from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.compiler.bfloat16_layout import Bfloat16Layout
 from tvm_conv3dt.spec import Workload
 
 __all__ = ["PAIRS", "PairLayout"]
@@ -20,25 +19,18 @@ PAIRS = "pairs-"
 
 
 @dataclass(frozen=True)
-class PairLayout(Layout):
+class PairLayout(Bfloat16Layout):
     """A workload whose lanes multiply pairs; attributes as those of `Layout`."""
 
     @classmethod
     def fits(cls, workload: Workload) -> bool:
         """Whether there is such a layout of a workload: of bfloat16 products, where no row is turned."""
-        layout = cls(workload, 1)
-        turned = layout.turned or layout.turned_back
-        return workload.product_dtype == "bfloat16" and workload.reached and not turned
+        return super().fits(workload) and not cls(workload, 1).turns_rows
 
     @property
     def name(self) -> str:
         """The formulation as schedules tell it: ``"pairs-phases"``."""
         return PAIRS + self.formulation
-
-    @property
-    def padded(self) -> bool:
-        """Whether the rows of the input are copied: always, as bfloat16 in pairs."""
-        return True
 
     @property
     def pairs(self) -> int:
@@ -50,28 +42,8 @@ class PairLayout(Layout):
         """Input channels, with the zero that fills up the last pair."""
         return 2 * self.pairs
 
-    @property
-    def copied_channels(self) -> int:
-        """Input channels of the rows that are copied."""
-        return self.packed_channels
-
     @cached_property
     def packed_shape(self) -> tuple[int, ...]:
         """Shape of the packed filters: ``[blocks, td, th, tw, pairs, lanes, 2]``."""
         *outer, _, lanes = super().packed_shape
         return (*outer, self.pairs, lanes, 2)
-
-    @property
-    def packed_dtype(self) -> str:
-        """The dtype of packed filters: bfloat16, as compiled code takes it."""
-        return STORED_BFLOAT16
-
-    @property
-    def rounds_at_the_end(self) -> bool:
-        """Whether casts to bfloat16 are left to `tvm_conv3dt.compiler.rounding`: always."""
-        return True
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of an element of the rows that are copied."""
-        return 2

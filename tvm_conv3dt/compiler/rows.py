@@ -57,6 +57,11 @@ class Rows(ABC):
         return turns(self.workload, self.workload.out_channels)
 
     @property
+    def turns_rows(self) -> bool:
+        """Whether rows are turned, those of the input or of the results."""
+        return self.turned or self.turned_back
+
+    @property
     def copied(self) -> bool:
         """Whether the kernel reads copies of the input's rows, for whichever reason."""
         return self.turned or self.padded

@@ -27,7 +27,7 @@ from typing import Any
 import tvm_ffi
 from tvm import ir, s_tir, te, tirx
 
-from tvm_conv3dt.compiler.elements import narrow, widen
+from tvm_conv3dt.compiler.elements import widen
 from tvm_conv3dt.compiler.operands import Operands
 from tvm_conv3dt.compiler.place import Place
 from tvm_conv3dt.compiler.tap_layout import TapLayout
@@ -112,8 +112,7 @@ def _turned(layout: TapLayout, operands: Operands) -> Any:
             exists += [position >= 0] * (first < 0)
             exists.append(position < size)
         value = operands.stored(n, *place, ci)
-        if workload.dtype != "bfloat16":
-            value = narrow(value, layout.packed_dtype, cast=True)
+        value = operands.rounded(value)
         return tirx.if_then_else(tirx.all(*exists), value, zero)
 
     outer = (workload.batch, layout.tasks[0], layout.planes + layout.spans[0], layout.tasks[1])

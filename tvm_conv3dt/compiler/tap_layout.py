@@ -19,7 +19,6 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-from tvm_conv3dt.compiler.elements import turns
 from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE, UnitLayout
 from tvm_conv3dt.spec import Workload
 
@@ -73,14 +72,15 @@ class TapLayout(UnitLayout):
     @classmethod
     def choices(cls, workload: Workload) -> list[str]:
         """Return the axes whose taps may have products of their own: few taps, and few outputs of a position of the width."""
-        turned = turns(workload, max(workload.in_channels, workload.out_channels))
-        if turned or not cls.fits(workload):
+        if not cls.fits(workload):
             return []
         layouts = [cls.of(workload, apart) for apart in AXES]
         return [
             each.apart
             for each in layouts
-            if each.outputs <= _MOST_OUTPUTS and each.filters <= _MOST_FILTERS[each.apart]
+            if not each.turns_rows
+            and each.outputs <= _MOST_OUTPUTS
+            and each.filters <= _MOST_FILTERS[each.apart]
         ]
 
     @cached_property

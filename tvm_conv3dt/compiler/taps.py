@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tvm import tirx
 
+from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.phases import Axis
 
-__all__ = ["Tap", "folded_tap", "inside", "less", "tap_of"]
+__all__ = ["Tap", "folded_tap", "inside", "less", "places", "tap_of"]
 
 
 class Tap(NamedTuple):
@@ -55,6 +57,28 @@ def folded_tap(axis: Axis, r: Any, j: Any) -> tuple[Any, list[Any]]:
     if axis.dilation > 1:
         present.append(tirx.floormod(reach, axis.dilation) == 0)
     return number, present
+
+
+def places(
+    layout: Layout, quotients: tuple[Any, ...], phases: tuple[Any, ...], turns: Sequence[Any]
+) -> tuple[list[Any], list[Any]]:
+    """Return where a turn of the loops over taps reads copies with zeros around, and which of the packed taps, for each axis.
+
+    By terms of which TVM finds exact bounds.
+    """
+    positions, numbers = [], []
+    margins = (*layout.margins, layout.halo)
+    for axis, folded, q, r, j, (before, _) in zip(
+        layout.axes, layout.folded, quotients, phases, turns, margins, strict=True
+    ):
+        if folded:
+            positions.append(q + j + axis.offsets[0] + before)
+            numbers.append(j)
+            continue
+        tap = tap_of(axis, q, r, j, bounded=True)
+        positions.append(tap.input + before)
+        numbers.append(tap.number)
+    return positions, numbers
 
 
 def inside(axis: Axis, position: Any, leaves: tuple[bool, bool]) -> list[Any]:

@@ -23,10 +23,10 @@ from typing import Any
 from tvm import te, tirx
 
 from tvm_conv3dt.compiler.blocks import block_start
-from tvm_conv3dt.compiler.elements import narrow, widen
+from tvm_conv3dt.compiler.elements import widen
 from tvm_conv3dt.compiler.operands import Operands
 from tvm_conv3dt.compiler.place import Place
-from tvm_conv3dt.compiler.taps import tap_of
+from tvm_conv3dt.compiler.taps import places
 from tvm_conv3dt.compiler.tile_layout import TileLayout
 from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
 
@@ -62,23 +62,7 @@ def define_tiles(layout: TileLayout, operands: Operands, name: str) -> Any:
         n, qd, rd, rh, rw, cb, nb, v = (
             index[each] for each in ("n", "qd", "rd", "rh", "rw", "cb", "nb", "v")
         )
-        positions, numbers = [], []
-        for axis, folded, q, r, j, (before, _) in zip(
-            axes,
-            layout.folded,
-            (qd, 0, 0),
-            (rd, rh, rw),
-            taps,
-            (*layout.margins, layout.halo),
-            strict=True,
-        ):
-            if folded:
-                positions.append(q + j + axis.offsets[0] + before)
-                numbers.append(j)
-                continue
-            tap = tap_of(axis, q, r, j, bounded=True)
-            positions.append(tap.input + before)
-            numbers.append(tap.number)
+        positions, numbers = places(layout, (qd, 0, 0), (rd, rh, rw), taps)
         d, h, w = positions
         flat, row = _position(layout, index)
         if row is not None:
@@ -131,8 +115,7 @@ def _padded(layout: TileLayout, operands: Operands) -> Any:
             value = turned(n, d, row, column - before, c)
         else:
             value = operands.stored(n, d - planes_before, row - rows_before, column - before, c)
-        if workload.dtype != "bfloat16":
-            value = narrow(value, layout.packed_dtype, cast=True)
+        value = operands.rounded(value)
         return tirx.if_then_else(tirx.all(*exists), value, zero) if exists else value
 
     shape = (workload.batch, layout.row_sizes[0], layout.plane, layout.packed_channels)

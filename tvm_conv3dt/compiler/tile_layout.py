@@ -72,7 +72,7 @@ class TileLayout(UnitLayout):
     @cached_property
     def by_rows(self) -> bool:
         """Whether a tile is of one row of positions, so that tasks make whole rows."""
-        return self.turned or self.turned_back
+        return self.turns_rows
 
     @cached_property
     def row_tiles(self) -> int:

@@ -19,7 +19,7 @@ from tvm_conv3dt.compiler.mmla_layout import MmlaLayout
 from tvm_conv3dt.compiler.pair_layout import PairLayout
 from tvm_conv3dt.compiler.spaces.channel_nest import stores_vectors
 from tvm_conv3dt.compiler.spaces.llvm import layout_of, points
-from tvm_conv3dt.compiler.spaces.memory_model import NEAR, fetch, write
+from tvm_conv3dt.compiler.spaces.memory_model import NEAR, TURN_CYCLES, fetch, write
 from tvm_conv3dt.compiler.spaces.point import Point
 from tvm_conv3dt.compiler.spaces.tap_estimate import tap_estimate
 from tvm_conv3dt.compiler.spaces.tile_estimate import tile_estimate
@@ -37,7 +37,6 @@ _TILE_CYCLES = 16  # start, bias, activation and store of one tile, less what it
 _BLOCK_CYCLES = 4  # of a vector of float16 that is added to two of float32
 _TAP_CYCLES = 4  # one turn of the loops over taps
 _TASK_CYCLES = 200
-_TURN_CYCLES = 8  # of a vector: loaded, through some shuffles, and stored
 _RUN_CYCLES = 400  # of the rows of one channel that are together where channels come first: far from all others
 
 
@@ -196,7 +195,7 @@ def _turning_back(layout: AnyLayout, positions: int, planes: int) -> float:
 
 
 def _turning(layout: AnyLayout, positions: int, planes: int, channels: int) -> float:
-    return positions * channels / layout.lanes * _TURN_CYCLES + planes * channels * _RUN_CYCLES
+    return positions * channels / layout.lanes * TURN_CYCLES + planes * channels * _RUN_CYCLES
 
 
 def _tile_cycles(layout: Layout, device: Device, positions: int, vectors: int) -> float:

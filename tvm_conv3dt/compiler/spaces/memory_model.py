@@ -8,10 +8,13 @@ from tvm_conv3dt.compiler.spaces.point import stream_candidates
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["NEAR", "fetch", "write"]
+__all__ = ["NEAR", "TURN_CYCLES", "fetch", "write"]
 
 NEAR = 0.4
 """The share of the second cache that is counted on: its sets fill unevenly, and others use it too."""
+
+TURN_CYCLES = 8
+"""Of a vector whose rows are turned: loaded, through some shuffles, and stored."""
 
 _L2_BYTES_PER_CYCLE = 24
 _L3_BYTES_PER_CYCLE = 9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import ceil, gcd, prod
 
-from tvm_conv3dt.compiler.spaces.memory_model import NEAR, fetch, write
+from tvm_conv3dt.compiler.spaces.memory_model import NEAR, TURN_CYCLES, fetch, write
 from tvm_conv3dt.compiler.spaces.point import Point
 from tvm_conv3dt.compiler.spaces.tile_nest import copied
 from tvm_conv3dt.compiler.spaces.workspace import inputs
@@ -24,7 +24,6 @@ _VECTOR_CYCLES = 2.5  # of results: loaded, bias, activation, rounded, stored
 _VECTOR = 4  # results that are worth one
 _SCALAR = 8.0  # times what a vector takes: rounded by integers
 _TASK_CYCLES = 400
-_TURN_CYCLES = 8  # of a vector: loaded, through some shuffles, and stored
 _L2_BYTES_PER_CYCLE = 32
 _COPY_BYTES_PER_CYCLE = 8  # of a position's channels
 _COPY_CYCLES = 7  # where a position lies
@@ -107,10 +106,10 @@ def _turning(layout: TileLayout, point: Point) -> float:
     if layout.turned:
         rows = inputs(height, layout.folded[1], point.task_h)
         rows *= inputs(depth, layout.folded[0], point.task_d)
-        cycles += rows * width.input * workload.in_channels / SQUARE * _TURN_CYCLES
+        cycles += rows * width.input * workload.in_channels / SQUARE * TURN_CYCLES
     if layout.turned_back:
         rows = point.task_h * height.phases * point.task_d * depth.phases
-        cycles += rows * width.output * workload.out_channels / SQUARE * _TURN_CYCLES
+        cycles += rows * width.output * workload.out_channels / SQUARE * TURN_CYCLES
     return cycles
 
 
