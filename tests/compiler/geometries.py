@@ -25,3 +25,17 @@ def make(geometry, batch, in_channels, out_channels):
         padding,
         dilations=dilations,
     )
+
+
+def evenly(channels, width=9, stride=2, kernel=3, tail=0, **more):
+    """The same kernel and stride on every axis, and an output that ends early on all."""
+    in_channels, out_channels = channels
+    sizes = (2, 3, width)
+    output = [each * stride - min(tail, stride - 1) for each in sizes]
+    return Workload.make(
+        (1, *sizes, in_channels),
+        (*[kernel] * 3, out_channels, in_channels),
+        (1, *output, out_channels),
+        stride,
+        **more,
+    )

@@ -12,7 +12,10 @@ from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler.half_layout import HALVES, HalfLayout
 from tvm_conv3dt.compiler.spaces import llvm
 from tvm_conv3dt.reference import random_data, reference
-from tvm_conv3dt.spec import FLOAT16_TERMS, Workload
+from tvm_conv3dt.spec import FLOAT16_TERMS
+
+from .geometries import evenly
+from .orders import of_each_order
 
 V4 = catalogue.get("x86-64-v4")
 FP16 = replace(V4, mattr=("+avx512fp16",), cpu_features=(*V4.cpu_features, "avx512_fp16"), cores=2)
@@ -20,29 +23,8 @@ BOARD = catalogue.get("raspberry-pi-5")
 ROUNDOFF = 2.0**-11
 
 
-def make(channels=(6, 40), width=9, stride=2, kernel=3, tail=0, **more):
-    """The same kernel and stride on every axis, and an output that ends early on all."""
-    in_channels, out_channels = channels
-    sizes = (2, 3, width)
-    output = [each * stride - min(tail, stride - 1) for each in sizes]
-    return Workload.make(
-        (1, *sizes, in_channels),
-        (*[kernel] * 3, out_channels, in_channels),
-        (1, *output, out_channels),
-        stride,
-        dtype="float16",
-        precision=more.pop("precision", "float16"),
-        **more,
-    )
-
-
-def of_each_order(workload, device, formulation):
-    """One point of each order."""
-    layout = llvm.layout_of(workload, device, formulation)
-    found = {}
-    for family in llvm.families(layout, device):
-        found.update({p.order: p for p in llvm.points_of(layout, device, family)})
-    return list(found.values())
+def make(channels=(6, 40), **more):
+    return evenly(channels, **{"dtype": "float16", "precision": "float16", **more})
 
 
 def with_arithmetic(bits=512):

@@ -16,7 +16,9 @@ from tvm_conv3dt.compiler.dot_layout import DOT_HALVES, DOT_PAIRS
 from tvm_conv3dt.compiler.pair_products import multiplies_pairs, multiply_pairs, pair
 from tvm_conv3dt.compiler.spaces import llvm
 from tvm_conv3dt.reference import random_data, reference
-from tvm_conv3dt.spec import Workload
+
+from .geometries import evenly
+from .orders import of_each_order
 
 V4 = catalogue.get("x86-64-v4")
 PAIRS = replace(catalogue.get("x86-64-v4-bf16"), cores=2)
@@ -24,28 +26,8 @@ GRAVITON = catalogue.get("neoverse-v1")
 FORMULATIONS = (DOT_PAIRS, DOT_HALVES, "pairs-phases")
 
 
-def make(channels=(35, 1), width=9, stride=2, kernel=3, tail=0, **more):
-    """The same kernel and stride on every axis, and an output that ends early on all."""
-    in_channels, out_channels = channels
-    sizes = (2, 3, width)
-    output = [each * stride - min(tail, stride - 1) for each in sizes]
-    return Workload.make(
-        (1, *sizes, in_channels),
-        (*[kernel] * 3, out_channels, in_channels),
-        (1, *output, out_channels),
-        stride,
-        dtype=more.pop("dtype", "bfloat16"),
-        **more,
-    )
-
-
-def of_each_order(workload, device, formulation):
-    """One point of each order."""
-    layout = llvm.layout_of(workload, device, formulation)
-    found = {}
-    for family in llvm.families(layout, device):
-        found.update({p.order: p for p in llvm.points_of(layout, device, family)})
-    return list(found.values())
+def make(channels=(35, 1), **more):
+    return evenly(channels, **{"dtype": "bfloat16", **more})
 
 
 def with_instruction(bits=512):
