@@ -193,6 +193,13 @@ def test_remarks_say_where_halves_have_float32s_limit():
     assert "the compute limit of" not in text
 
 
+@pytest.mark.parametrize(("peak", "passed"), [(102.4, False), (0.1, True), (None, False)])
+def test_remarks_say_where_a_matrix_unit_passes_the_limit_of_vectors(peak, passed):
+    ceilings = replace(CEILINGS, gflops=0.1, fma_gflops=peak)
+    text = "\n".join(comparison_report.remarks([FIRST], ceilings, ()))
+    assert ("layers above 100 % multiply float32 there, in pieces" in text) == passed
+
+
 ON_A_GPU = replace(
     FIRST,
     entries=(

@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 from tvm import s_tir, tirx
 from tvm.script.ir_builder import tirx as builder
 
+from tvm_conv3dt.compiler.corrections import Product, correction_steps
 from tvm_conv3dt.compiler.descriptions import argument, described, implemented, loops
 from tvm_conv3dt.compiler.elements import STORED_BFLOAT16, widen
-from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
+from tvm_conv3dt.compiler.pieces import CORRECTIONS, PIECES
+from tvm_conv3dt.compiler.unit_layout import DEPTH, REGISTERS, SQUARE
 
 __all__ = [
-    "REGISTERS",
     "ROW_BYTES",
     "TileIntrinsics",
     "instruction",
@@ -31,7 +32,6 @@ __all__ = [
     "tile_intrinsics",
 ]
 
-REGISTERS = 8
 ROW_BYTES = 64
 _PAIRS = DEPTH // 2
 _SUM_BYTES = 4
@@ -48,12 +48,15 @@ class TileIntrinsics(NamedTuple):
         Stores each square of sums for itself.
     lay_out : str
         Stores them as squares of a matrix.
+    correct : str
+        Adds to sums the products of pieces that are corrections: see `tvm_conv3dt.compiler.pieces`.
     """
 
     clear: str
     multiply: str
     store: str
     lay_out: str
+    correct: str
 
 
 @cache
@@ -73,6 +76,7 @@ def tile_intrinsics(rows: int, columns: int, scalar: bool = False) -> TileIntrin
         "multiply": (_multiply, _multiply_tiles),
         "store": (_store, _store_tiles),
         "lay_out": (_lay_out, _lay_out_tiles),
+        "correct": (_correct, _correct_tiles),
     }
     kind = "scalar" if scalar else "amx"
     names = {each: f"conv3d_transpose.{kind}_{each}.{rows}x{columns}" for each in made}
@@ -120,6 +124,24 @@ def _multiply(rows: int, columns: int) -> Any:
     return found.get()
 
 
+def _correct(rows: int, columns: int) -> Any:
+    with described() as found:
+        left, right = _pieces(rows, columns)
+        sums = _sums("c", rows, columns)
+        sizes = (*_sizes(rows, columns), _PAIRS, 2)
+        with loops(sums, [sums, left, right], sizes, "SSSSRR") as (mi, nb, i, v, k, e):
+
+            def product(p: int, q: int) -> Any:
+                factors = left[p, mi * SQUARE + i, k * 2 + e], right[q, nb, k, v, e]
+                a, b = (widen(each, STORED_BFLOAT16) for each in factors)
+                return a * b
+
+            first, *others = (product(p, q) for p, q in CORRECTIONS)
+            place = [mi, nb, i, v]
+            builder.buffer_store(sums, sums[tuple(place)] + sum(others, first), place)
+    return found.get()
+
+
 def _store(rows: int, columns: int) -> Any:
     with described() as found:
         sums, stored = _sums("c", rows, columns), _sums("s", rows, columns)
@@ -153,7 +175,7 @@ def _multiply_tiles(rows: int, columns: int) -> Any:
                 _load(number, left[row * SQUARE, 0], strides[0] * 2)
 
             def load_right(number: int, column: int) -> None:
-                _load(number, right[column, 0, 0, 0], tirx.const(ROW_BYTES, "int32"))
+                _load(number, right[column, 0, 0, 0], _pitch())
 
             def multiply(row: int, column: int, a: int, b: int) -> None:
                 _emit("tdpbf16ps", row * columns + column, a, b)
@@ -177,6 +199,29 @@ def _multiply_tiles(rows: int, columns: int) -> Any:
                             load_right(kept + column, column)
                         multiply(row, column, a, kept + column)
     return found.get()
+
+
+def _correct_tiles(rows: int, columns: int) -> Any:
+    with described() as found:
+        strides = [tirx.Var(f"stride{axis}", "int32") for axis in range(2)]
+        left, right = _pieces(rows, columns, [*strides, 1])
+        sums = _sums("c", rows, columns)
+        with implemented(sums, [sums, left, right]):
+            for step in correction_steps(rows, columns):
+                if isinstance(step, Product):
+                    _emit("tdpbf16ps", *step)
+                elif step.left:
+                    _load(step.register, left[step.piece, step.square * SQUARE, 0], strides[1] * 2)
+                else:
+                    _load(step.register, right[step.piece, step.square, 0, 0, 0], _pitch())
+    return found.get()
+
+
+def _pieces(rows: int, columns: int, strides: Any = None) -> tuple[Any, Any]:
+    """Return the arguments for all pieces of a tile's operands."""
+    left = argument("a", (PIECES, rows * SQUARE, DEPTH), STORED_BFLOAT16, "global", strides)
+    right = argument("b", (PIECES, columns, _PAIRS, SQUARE, 2), STORED_BFLOAT16, "global")
+    return left, right
 
 
 def _store_tiles(rows: int, columns: int) -> Any:
@@ -223,6 +268,11 @@ def _load(number: int, element: Any, stride_bytes: Any) -> None:
 
 def _store_tile(number: int, element: Any, stride_bytes: Any) -> None:
     _emit("tilestored64", number, _address(element), tirx.Cast("int64", stride_bytes))
+
+
+def _pitch() -> Any:
+    """Return the bytes from a row to the next of a square that stands alone."""
+    return tirx.const(ROW_BYTES, "int32")
 
 
 def _address(element: Any) -> Any:

@@ -24,6 +24,8 @@ from tvm_conv3dt.compiler.mmla import BLOCK
 from tvm_conv3dt.compiler.mmla import DEPTH as QUAD
 from tvm_conv3dt.compiler.mmla_layout import MmlaLayout
 from tvm_conv3dt.compiler.pair_layout import PairLayout
+from tvm_conv3dt.compiler.pieces import piece
+from tvm_conv3dt.compiler.split_layout import SplitLayout
 from tvm_conv3dt.compiler.tap_layout import TapLayout
 from tvm_conv3dt.compiler.taps import folded_tap
 from tvm_conv3dt.compiler.tile_layout import TileLayout
@@ -52,6 +54,10 @@ def define_packing(layout: AnyLayout, symbol: str) -> tirx.PrimFunc:
             return _of_taps(layout, filters, index)
         if isinstance(layout, DotLayout):
             return _of_input_channels(layout, filters, index)
+        number = None
+        if isinstance(layout, SplitLayout):
+            *outer, number, nb, k, v, e = index
+            index = *outer, nb, k, v, e
         if isinstance(layout, TileLayout):
             cb, td, th, tw, kb, nb, k, v, e = index
             index = cb, td, th, tw, kb * DEPTH + k * 2 + e, nb * SQUARE + v
@@ -61,7 +67,7 @@ def define_packing(layout: AnyLayout, symbol: str) -> tirx.PrimFunc:
         if isinstance(layout, PairLayout):
             cb, td, th, tw, k, v, e = index
             index = cb, td, th, tw, k * 2 + e, v
-        return _of_output_channels(layout, filters, index)
+        return _of_output_channels(layout, filters, index, number)
 
     packed = te.compute(layout.packed_shape, element, "packed")
     function = element_aligned(te.create_prim_func([filters, packed]), ["filters"])
@@ -72,12 +78,14 @@ def define_packing(layout: AnyLayout, symbol: str) -> tirx.PrimFunc:
         schedule.bind(block, "blockIdx.x")
         schedule.bind(thread, "threadIdx.x")
     else:
+        if isinstance(layout, SplitLayout):
+            schedule.unroll(loops[5])  # pieces
         schedule.parallel(schedule.fuse(*loops[:4]))
     return next(iter(schedule.mod.functions.values()))
 
 
-def _of_output_channels(layout: Layout, filters: Any, index: Any) -> Any:
-    """Return a packed element."""
+def _of_output_channels(layout: Layout, filters: Any, index: Any, number: Any = None) -> Any:
+    """Return a packed element, or piece `number` of one."""
     cb, td, th, tw, ci, v = index
     channel = block_start(cb, layout.lanes, layout.channels) + v
     *phases, out_channel = layout.channel(channel)
@@ -91,10 +99,14 @@ def _of_output_channels(layout: Layout, filters: Any, index: Any) -> Any:
         if not folded:
             taps.append(tap)
             continue
-        number, has = folded_tap(axis, phase, tap)
-        taps.append(number)
+        its_number, has = folded_tap(axis, phase, tap)
+        taps.append(its_number)
         present += has
-    element = _as_packed(layout, filters, (*taps, out_channel, ci))
+    where = (*taps, out_channel, ci)
+    if number is None:
+        element = _as_packed(layout, filters, where)
+    else:
+        element = piece(filters[where], number, cast=False)
     if not present:
         return element
     return tirx.if_then_else(tirx.all(*present), element, tirx.const(0, layout.packed_dtype))

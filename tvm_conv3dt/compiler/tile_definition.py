@@ -12,12 +12,17 @@ squares ``(mb, mi, i)``; with channels in blocks of squares ``(cb, nb, v)``, and
 
     y[n, s*qd + rd, s*qh(m) + rh, s*qw(m) + rw, c] = activation(accumulator[...] + bias[c])
 
+Where numbers are split into pieces (`tvm_conv3dt.compiler.split_layout`) copies and packed filters have them, ``padded[n, d, kb, p, f,
+c]`` and ``packed[cb, td, th, tw, kb, p, nb, k, v, e]``, and there are two sums: ``accumulator`` of products of the first, and
+``corrections``.
+
 A phase that has fewer taps than others takes fewer turns of the loops over taps: `tvm_conv3dt.compiler.tap_loops` sees to
 that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tvm import te, tirx
@@ -25,7 +30,9 @@ from tvm import te, tirx
 from tvm_conv3dt.compiler.blocks import block_start
 from tvm_conv3dt.compiler.elements import widen
 from tvm_conv3dt.compiler.operands import Operands
+from tvm_conv3dt.compiler.pieces import CORRECTIONS, PIECES, corrected, piece
 from tvm_conv3dt.compiler.place import Place
+from tvm_conv3dt.compiler.split_layout import SplitLayout
 from tvm_conv3dt.compiler.taps import places
 from tvm_conv3dt.compiler.tile_layout import TileLayout
 from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
@@ -49,12 +56,37 @@ def _position(layout: TileLayout, index: dict[str, Any]) -> tuple[Any, Any | Non
 
 def define_tiles(layout: TileLayout, operands: Operands, name: str) -> Any:
     """Return the results by phases: ``[n, qd, rd, rh, rw, cb, mb, mi, nb, i, v]``, made by the block `name`."""
-    axes = layout.axes
     padded = _padded(layout, operands)
-    taps = [te.reduce_axis((0, t), f"j{name}") for t, name in zip(layout.taps, "dhw", strict=True)]
+    split = isinstance(layout, SplitLayout)
+    accumulator = _sums(layout, padded, operands, "accumulator", [(0, 0) if split else None])
+    corrections = _sums(layout, padded, operands, "corrections", CORRECTIONS) if split else None
+    names = _names(layout)
+
+    def result(*index: Any) -> Any:
+        channel = _channel(layout, dict(zip(names, index, strict=True)))
+        out_channel = layout.channel(channel)[-1]
+        if corrections is None:
+            return operands.result(accumulator(*index), out_channel)
+        # Named, as an activation uses it many times.
+        total = tirx.Var("total", accumulator.dtype)
+        value = corrected(accumulator(*index), corrections(*index))
+        return tirx.Let(total, value, operands.result(total, out_channel))
+
+    return te.compute(accumulator.shape, result, name, varargs_names=names)
+
+
+def _sums(
+    layout: TileLayout,
+    padded: Any,
+    operands: Operands,
+    name: str,
+    pieces: Sequence[tuple[int, int] | None],
+) -> Any:
+    """Return the sums of products, by the block `name`: those of some pairs of pieces, or None of numbers that have no pieces."""
+    axes = layout.axes
+    taps = [te.reduce_axis((0, t), f"j{axis}") for t, axis in zip(layout.taps, "dhw", strict=True)]
     kb = te.reduce_axis((0, layout.packed_channels // DEPTH), "kb")
     k, e = te.reduce_axis((0, DEPTH // 2), "k"), te.reduce_axis((0, 2), "e")
-
     names = _names(layout)
 
     def products(*axes_: Any) -> Any:
@@ -68,24 +100,25 @@ def define_tiles(layout: TileLayout, operands: Operands, name: str) -> Any:
         if row is not None:
             flat += row * layout.pitch
         flat += h * layout.pitch + w
-        left = padded(n, d, flat, kb * DEPTH + k * 2 + e)
-        right = operands.packed[(cb, *numbers, kb, nb, k, v, e)]
-        product = widen(left, layout.packed_dtype) * widen(right, layout.packed_dtype)
-        return te.sum(product, axis=[*taps, kb, k, e])
 
-    depth = axes[0]
+        def product(pair: tuple[int, int] | None) -> Any:
+            if pair is None:
+                left = padded(n, d, flat, kb * DEPTH + k * 2 + e)
+                right = operands.packed[(cb, *numbers, kb, nb, k, v, e)]
+            else:
+                left = padded(n, d, kb, pair[0], flat, k * 2 + e)
+                right = operands.packed[(cb, *numbers, kb, pair[1], nb, k, v, e)]
+            return widen(left, layout.packed_dtype) * widen(right, layout.packed_dtype)
+
+        first, *others = (product(each) for each in pieces)
+        return te.sum(sum(others, first), axis=[*taps, kb, k, e])
+
     domain = (
-        *(layout.workload.batch, depth.quotients, *layout.phases, layout.blocks),
+        *(layout.workload.batch, axes[0].quotients, *layout.phases, layout.blocks),
         *((axes[1].quotients, layout.row_tiles) if layout.by_rows else (layout.tiles,)),
         *(layout.squares, layout.column_squares, SQUARE, SQUARE),
     )
-    accumulator = te.compute(domain, products, "accumulator", varargs_names=names)
-
-    def result(*index: Any) -> Any:
-        channel = _channel(layout, dict(zip(names, index, strict=True)))
-        return operands.result(accumulator(*index), layout.channel(channel)[-1])
-
-    return te.compute(domain, result, name, varargs_names=names)
+    return te.compute(domain, products, name, varargs_names=names)
 
 
 def _padded(layout: TileLayout, operands: Operands) -> Any:
@@ -98,7 +131,7 @@ def _padded(layout: TileLayout, operands: Operands) -> Any:
     turned = operands.stored_rows(layout)
     zero = tirx.const(0, layout.packed_dtype)
 
-    def element(n: Any, d: Any, f: Any, c: Any) -> Any:
+    def element(n: Any, d: Any, f: Any, c: Any, number: Any) -> Any:
         row, column = f, tirx.const(0, "int32")
         if layout.pitch > 1:
             row, column = tirx.floordiv(f, layout.pitch), tirx.floormod(f, layout.pitch)
@@ -115,11 +148,18 @@ def _padded(layout: TileLayout, operands: Operands) -> Any:
             value = turned(n, d, row, column - before, c)
         else:
             value = operands.stored(n, d - planes_before, row - rows_before, column - before, c)
-        value = operands.rounded(value)
+        value = operands.rounded(value) if number is None else piece(value, number, cast=True)
         return tirx.if_then_else(tirx.all(*exists), value, zero) if exists else value
 
-    shape = (workload.batch, layout.row_sizes[0], layout.plane, layout.packed_channels)
-    return te.compute(shape, element, "padded", varargs_names=["n", "d", "f", "c"])
+    outer, channels = (workload.batch, layout.row_sizes[0]), layout.packed_channels
+    if not isinstance(layout, SplitLayout):
+        whole = (*outer, layout.plane, channels)
+        return te.compute(whole, lambda n, d, f, c: element(n, d, f, c, None), "padded")
+
+    def split(n: Any, d: Any, kb: Any, p: Any, f: Any, c: Any) -> Any:
+        return element(n, d, f, kb * DEPTH + c, p)
+
+    return te.compute((*outer, channels // DEPTH, PIECES, layout.plane, DEPTH), split, "padded")
 
 
 def _channel(layout: TileLayout, index: dict[str, Any]) -> Any:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from tvm_conv3dt.compiler.layout import PHASES
 from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE, UnitLayout
@@ -22,7 +23,7 @@ __all__ = ["TileLayout"]
 
 _ZEROS = 16  # times as many positions as zeros that are added to a row, at least
 
-_PATTERN = re.compile(r"amx-(\d)x(\d)-(phases|fold-[dhw]+)")
+_PATTERN = re.compile(r"(\d)x(\d)-(phases|fold-[dhw]+)")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class TileLayout(UnitLayout):
         Squares of positions of a tile.
     """
 
+    prefix: ClassVar[str] = "amx-"
+
     squares: int = 1
 
     @classmethod
@@ -48,8 +51,8 @@ class TileLayout(UnitLayout):
     @classmethod
     def parse(cls, workload: Workload, name: str) -> TileLayout:
         """Make the layout of a `name`; another text raises `ValueError`."""
-        match = _PATTERN.fullmatch(name)
-        if match is None:
+        match = _PATTERN.fullmatch(name.removeprefix(cls.prefix))
+        if match is None or not name.startswith(cls.prefix):
             raise ValueError(f"formulation {name} is none of matrix units")
         positions, channels, folding = match.groups()
         return cls.of(workload, (int(positions), int(channels)), folding)
@@ -57,7 +60,7 @@ class TileLayout(UnitLayout):
     @cached_property
     def name(self) -> str:
         """The formulation as schedules tell it: ``"amx-2x2-phases"``."""
-        return f"amx-{self.squares}x{self.column_squares}-{self.formulation}"
+        return f"{self.prefix}{self.squares}x{self.column_squares}-{self.formulation}"
 
     @property
     def column_squares(self) -> int:

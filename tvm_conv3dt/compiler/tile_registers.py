@@ -15,8 +15,8 @@ import tvm_ffi
 from tvm import ir, tirx
 from tvm.target import codegen
 
-from tvm_conv3dt.compiler.amx import REGISTERS, ROW_BYTES, instruction
-from tvm_conv3dt.compiler.unit_layout import SQUARE
+from tvm_conv3dt.compiler.amx import ROW_BYTES, instruction
+from tvm_conv3dt.compiler.unit_layout import REGISTERS, SQUARE
 
 __all__ = ["CONFIGURATION_BYTES", "REGISTER_ROWS", "configuration", "configure_tiles"]
 

@@ -7,13 +7,16 @@ from functools import cached_property
 
 from tvm_conv3dt.compiler.bfloat16_layout import Bfloat16Layout
 
-__all__ = ["DEPTH", "SQUARE", "UnitLayout"]
+__all__ = ["DEPTH", "REGISTERS", "SQUARE", "UnitLayout"]
 
 SQUARE = 16
 """Rows, and columns, of one product of the unit."""
 
 DEPTH = 32
 """Input channels of one product."""
+
+REGISTERS = 8
+"""Registers of the unit: of sums, or of operands."""
 
 
 @dataclass(frozen=True)

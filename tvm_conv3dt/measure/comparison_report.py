@@ -152,7 +152,20 @@ def _peaks(comparisons: Sequence[Comparison], ceilings: Ceilings) -> list[str]:
             "the compute limit of float16 is that of float32, in which it is added: whatever adds in float16, as layers of "
             "that precision may, can pass it"
         )
+    if any(_passes_vectors(each, ceilings) for each in comparisons):
+        lines.append(
+            "the compute limit of float32 is that of multiply-adds by vectors, which a matrix unit can pass: layers above "
+            "100 % multiply float32 there, in pieces"
+        )
     return lines
+
+
+def _passes_vectors(comparison: Comparison, ceilings: Ceilings) -> bool:
+    """Whether a layer of float32 took less time than vectors need for its arithmetic."""
+    ours, workload = comparison.ours(), comparison.workload
+    if ours is None or workload.product_dtype != "float32" or ceilings.fma_gflops is None:
+        return False
+    return ours.median < ceilings.compute_seconds(workload)
 
 
 def _moves(ceilings: Ceilings) -> str:

@@ -106,7 +106,7 @@ def test_folded_phases_are_exact(folding, data_format, device, inexact):
 def test_every_task_is_exact(device, inexact):
     workload = make((1, 8, 15), kernel=2)
     layout = TileLayout.of(workload, (1, 1))
-    tasks = tile_nest.task_candidates(layout, device)
+    tasks = tile_nest.task_candidates(layout, device, "rows")
     assert tasks == [1, 2, 4, 8]
     points = [Point(layout.name, order, 1, task_h=t) for order in ("rows", "panels") for t in tasks]
     assert inexact(workload, device, points) == []
@@ -127,7 +127,7 @@ def test_every_task_of_rows_is_exact(device, inexact):
 def test_tasks_of_several_planes_are_exact(order, device, inexact):
     workload = make((4, 3, 9))
     layout = TileLayout.of(workload, (1, 1))
-    planes = tile_nest.plane_candidates(layout, device)
+    planes = tile_nest.plane_candidates(layout, device, order)
     assert planes == [1, 2, 4]
     tiles = layout.tiles
     points = [Point(layout.name, order, 1, task_h=tiles, task_d=each) for each in planes]
@@ -136,7 +136,7 @@ def test_tasks_of_several_planes_are_exact(order, device, inexact):
 
 def test_only_planes_that_share_rows_are_taken_together():
     layouts = [TileLayout.of(make((4, 3, 9), kernel=kernel), (1, 1)) for kernel in (2, 3)]
-    assert [tile_nest.plane_candidates(each, UNIT) for each in layouts] == [[1], [1, 2, 4]]
+    assert [tile_nest.plane_candidates(each, UNIT, "rows") for each in layouts] == [[1], [1, 2, 4]]
 
 
 @pytest.mark.parametrize("order", tile_nest.ORDERS)
@@ -221,8 +221,8 @@ def test_copies_of_all_cores_stay_within_the_workspace(data_format, built):
     layout = TileLayout.of(workload, (1, 1))
     for cores in (2, 8):
         device = replace(UNIT, cores=cores)
-        task = tile_nest.task_candidates(layout, device)[-1]
-        assert cores * tile_nest.copied(layout, task) <= 1_000_000
+        task = tile_nest.task_candidates(layout, device, "rows")[-1]
+        assert cores * tile_nest.copied(layout, "rows", task) <= 1_000_000
         point = Point(layout.name, "rows", 1, task_h=task)
         assert built(workload, device, point).workspace_bytes <= 1_000_000 + 4096 * cores
 

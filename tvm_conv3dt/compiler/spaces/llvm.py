@@ -23,7 +23,8 @@ from tvm_conv3dt.compiler.pair_products import multiplies_pairs
 from tvm_conv3dt.compiler.spaces import channel_nest, dot_nest, mmla_nest, tap_nest, tile_nest
 from tvm_conv3dt.compiler.spaces.point import Choose, Family, Point
 from tvm_conv3dt.compiler.spaces.tap_estimate import tap_formulations
-from tvm_conv3dt.compiler.spaces.tile_nest import TILES
+from tvm_conv3dt.compiler.spaces.tile_nest import SPLIT_TILES, TILES
+from tvm_conv3dt.compiler.split_layout import SPLIT, SplitLayout
 from tvm_conv3dt.compiler.tap_layout import TAPS, TapLayout
 from tvm_conv3dt.compiler.tile_layout import TileLayout
 from tvm_conv3dt.compiler.unit_layout import SQUARE
@@ -38,6 +39,8 @@ def layout_of(workload: Workload, device: Device, formulation: str) -> AnyLayout
     """Return the layout of `workload` for the vectors of `device`."""
     if formulation.startswith(TAPS):
         return TapLayout.parse(workload, formulation)
+    if formulation.startswith(SPLIT):
+        return SplitLayout.parse(workload, formulation)
     if formulation.startswith("amx-"):
         return TileLayout.parse(workload, formulation)
     if formulation.startswith(MMLA):
@@ -65,17 +68,39 @@ def formulations(workload: Workload, device: Device) -> list[str]:
 
 def _tilings(workload: Workload) -> list[str]:
     """Return the formulations for a matrix unit."""
+    if SplitLayout.fits(workload):
+        return _split_tilings(workload)
     if not TileLayout.fits(workload):
         return []
-    found = []
-    for folding in [PHASES, *foldings(workload)[:1]]:  # none, or all that has phases
-        for squares in TILES:
-            layout = TileLayout.of(workload, squares, folding)
-            positions = (layout.squares - 1) * SQUARE
-            channels = (layout.column_squares - 1) * SQUARE
-            if positions < layout.flat and channels < layout.channels and layout.dense:
-                found.append(layout.name)
-    return found
+    # None is folded, or all that has phases.
+    layouts = (
+        TileLayout.of(workload, squares, folding)
+        for folding in [PHASES, *foldings(workload)[:1]]
+        for squares in TILES
+    )
+    return [each.name for each in layouts if _fills(each)]
+
+
+def _split_tilings(workload: Workload) -> list[str]:
+    """Return those for float32: as vectors multiply it too, only where channels fill squares."""
+    found = [PHASES]
+    if workload.out_channels % (2 * SQUARE):
+        found += foldings(workload)[:1]
+    layouts = [
+        SplitLayout.of(workload, squares, folding) for folding in found for squares in SPLIT_TILES
+    ]
+    return [
+        each.name
+        for each in layouts
+        if workload.in_channels >= SQUARE <= each.channels and _fills(each)
+    ]
+
+
+def _fills(layout: TileLayout) -> bool:
+    """Whether there is something for each square of a tile."""
+    positions = (layout.squares - 1) * SQUARE
+    channels = (layout.column_squares - 1) * SQUARE
+    return positions < layout.flat and channels < layout.channels and layout.dense
 
 
 def _vector_formulations(workload: Workload, device: Device) -> list[str]:

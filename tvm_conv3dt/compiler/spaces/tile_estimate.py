@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from math import ceil, gcd, prod
 
+from tvm_conv3dt.compiler.corrections import Load, correction_steps
+from tvm_conv3dt.compiler.pieces import CORRECTIONS, PIECES
 from tvm_conv3dt.compiler.spaces.memory_model import NEAR, TURN_CYCLES, fetch, write
 from tvm_conv3dt.compiler.spaces.point import Point
 from tvm_conv3dt.compiler.spaces.tile_nest import copied
 from tvm_conv3dt.compiler.spaces.workspace import inputs
+from tvm_conv3dt.compiler.split_layout import SplitLayout
 from tvm_conv3dt.compiler.tile_layout import TileLayout
 from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
 from tvm_conv3dt.device import Device
@@ -27,7 +30,10 @@ _TASK_CYCLES = 400
 _L2_BYTES_PER_CYCLE = 32
 _COPY_BYTES_PER_CYCLE = 8  # of a position's channels
 _COPY_CYCLES = 7  # where a position lies
-_SQUARE_BYTES = SQUARE * DEPTH * 2
+_SPLIT_SLACK = 1.1  # times what products of pieces take in fact
+_LATENCY_CYCLES = 58  # from a product to the next of the same sum
+_SPLIT_FILTERS_SLACK = 1.6  # times, where every filter is read for few positions: pieces are larger than what they make up
+_SPLIT_TILE_CYCLES = 600  # registers cleared and stored twice
 
 
 def tile_estimate(layout: TileLayout, device: Device, point: Point) -> float:
@@ -42,40 +48,64 @@ def tile_estimate(layout: TileLayout, device: Device, point: Point) -> float:
     planes = workload.batch * depth.quotients
 
     # What lies how far: the filters that follow each other, and the rows that a task reads.
-    panel: float = columns * steps * _SQUARE_BYTES
+    square = SQUARE * DEPTH * layout.itemsize  # bytes
+    panel: float = columns * steps * square
     filters = panel * layout.blocks * phases
-    task_rows = float(copied(layout, point.task_h, point.task_d))
+    task_rows = float(copied(layout, point.order, point.task_h, point.task_d))
     # What a task takes of a plane: tiles, or rows of tiles.
     share = point.task_h * (layout.row_tiles if layout.by_rows else 1)
     if point.order == "rows":
         far_filters, far_rows = filters, task_rows / share / point.task_d
-    elif point.order == "panels":
+    elif point.order in ("panels", "phases"):
         far_filters, far_rows = panel, task_rows
     else:
         far_filters = panel
-        far_rows = layout.row_sizes[0] * layout.plane * layout.packed_channels * 2.0
-    loads = float((rows + columns) * _LOAD_CYCLES)
-    loads += columns * _SQUARE_BYTES * _stream(device, far_filters + far_rows / 4)
+        far_rows = float(layout.row_sizes[0] * layout.plane)
+        far_rows *= layout.packed_channels * layout.itemsize
+    streamed = columns * square * _stream(device, far_filters + far_rows / 4)
     # Taps along the width read nearly the same.
     along = layout.axes[2].kernel / layout.axes[2].phases
-    loads += rows * _SQUARE_BYTES * _stream(device, far_rows + panel) / max(1.0, along)
-    step = max(rows * columns * _PRODUCT_CYCLES, loads) + _STEP_CYCLES
+    streamed += rows * square * _stream(device, far_rows + panel) / max(1.0, along)
+    split = isinstance(layout, SplitLayout)
+    step = (_split_step if split else _step)(rows, columns, streamed)
     position = _POSITION_CYCLES + _VECTOR_CYCLES * columns * _stores(layout)
-    tile = steps * step + taps * _TAP_CYCLES + _TILE_CYCLES + rows * SQUARE * position
+    tile = steps * step + taps * _TAP_CYCLES + rows * SQUARE * position
+    tile += _SPLIT_TILE_CYCLES if split else _TILE_CYCLES
 
-    all_tiles = layout.tiles * layout.blocks * phases
+    all_tiles = float(layout.tiles * layout.blocks * phases)
     if point.order == "filters":
         tasks = layout.blocks * phases
         task = planes * layout.tiles * tile + _TASK_CYCLES
         # Each task's filters come from far, once.
         task += panel * fetch(device, filters)
         once = _copying(layout, device, far_rows * workload.batch) / device.cores + _TASK_CYCLES
+        if split:
+            task *= _SPLIT_FILTERS_SLACK
         return task * ceil(tasks / device.cores) + once
     tasks = planes // point.task_d * ceil(layout.tiles / share)
+    if point.order == "phases":  # a task makes one of depth and height
+        apart = prod(layout.phases[:2])
+        tasks, all_tiles, filters = tasks * apart, all_tiles / apart, filters / apart
     task = all_tiles / layout.tiles * share * point.task_d * tile + _TASK_CYCLES
     task += _turning(layout, point)
     task += _copying(layout, device, task_rows) + filters * fetch(device, filters + task_rows)
     return task * ceil(tasks / device.cores) + write(workload, device, point.stream)
+
+
+def _step(rows: int, columns: int, streamed: float) -> float:
+    """Return the cycles of a tile's products of one step, whose operands take so many to come near."""
+    loads = (rows + columns) * _LOAD_CYCLES + streamed
+    return max(rows * columns * _PRODUCT_CYCLES, loads) + _STEP_CYCLES
+
+
+def _split_step(rows: int, columns: int, streamed: float) -> float:
+    """Return as `_step`, where numbers are split: first pieces are read once more."""
+    steps = correction_steps(rows, columns)
+    loads = rows + columns + sum(isinstance(each, Load) for each in steps)
+    # Products of one sum wait for each other.
+    product = max(_PRODUCT_CYCLES * _SPLIT_SLACK, _LATENCY_CYCLES / (rows * columns))
+    products = rows * columns * (1 + len(CORRECTIONS)) * product
+    return max(products, loads * _LOAD_CYCLES, streamed * (1 + 1 / PIECES))
 
 
 def _stream(device: Device, working_set: float) -> float:

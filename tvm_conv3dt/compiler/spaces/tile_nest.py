@@ -6,9 +6,10 @@ there, with bias and activation, to the output. What differs is the order of the
 
     "rows"     parallel (n, some qd, parts of a plane); qd, tiles of positions; rd, rh, rw, blocks of channels
     "panels"   parallel (n, some qd, parts of a plane); rd, rh, rw, blocks of channels; qd, tiles of positions
+    "phases"   parallel (n, qd, parts of a plane, rd, rh); rw, blocks of channels; tiles of positions
     "filters"  parallel (blocks of channels, rd, rh, rw); n, qd, tiles of positions
 
-as in `tvm_conv3dt.compiler.spaces.channel_nest`. Each task of the first two copies the rows that it reads, with zeros around them and
+as in `tvm_conv3dt.compiler.spaces.channel_nest`. Each task of the first three copies the rows that it reads, with zeros around them and
 after the last channel; "filters" copies the (small) input once.
 """
 
@@ -35,36 +36,45 @@ from tvm_conv3dt.compiler.spaces.point import (
 from tvm_conv3dt.compiler.spaces.row_copies import turn_back, turn_rows
 from tvm_conv3dt.compiler.spaces.tensorizing import tensorize
 from tvm_conv3dt.compiler.spaces.workspace import inputs, most_bytes
+from tvm_conv3dt.compiler.split_layout import SplitLayout
 from tvm_conv3dt.compiler.streaming import STREAM
 from tvm_conv3dt.compiler.tap_loops import mark_tap_loops
 from tvm_conv3dt.compiler.tile_layout import TileLayout
 from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
 from tvm_conv3dt.device import Device
 
-__all__ = ["ORDERS", "TILES", "apply", "families", "points"]
+__all__ = ["ORDERS", "SPLIT_TILES", "TILES", "apply", "families", "points"]
 
-ORDERS = ("rows", "panels", "filters")
+ORDERS = ("rows", "panels", "phases", "filters")
 _SUM_BYTES = 4
 
 TILES = ((1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (2, 1), (2, 2), (3, 1), (4, 1))
 """Squares of positions and channels that a tile may have."""
+
+SPLIT_TILES = ((1, 1), (1, 2), (1, 4), (2, 1), (2, 2), (3, 1))
+"""Those that a tile of split numbers may have: four registers or more are for operands."""
 
 
 def families(layout: TileLayout, device: Device) -> Iterator[Family]:
     """Yield the structural choices: one design space each."""
     dilated = any(axis.dilation > 1 for axis in layout.axes)
     whole = layout.row_sizes[0] * layout.plane * layout.workload.batch
-    small = not dilated and whole * layout.packed_channels * layout.itemsize <= most_bytes(
-        layout.workload
-    )
+    bytes_copied = whole * layout.packed_channels * layout.itemsize
+    orders = ["rows", "panels"]
     # Rows that are turned are copied for a task, where it reads or makes them.
-    for order in ORDERS if small and not layout.by_rows else ORDERS[:2]:
+    if not dilated and not layout.by_rows:
+        # Pieces take so much memory that tasks are small, unless they read what one phase does.
+        if isinstance(layout, SplitLayout) and prod(layout.phases[:2]) > 1:
+            orders.append("phases")
+        if bytes_copied <= most_bytes(layout.workload):
+            orders.append("filters")
+    for order in orders:
         yield Family(order, layout.column_squares, layout.squares)
 
 
 def points(layout: TileLayout, device: Device, family: Family) -> Iterator[Point]:
     """Yield the points of a family."""
-    tasks = [(1, 1)] if family.order == "filters" else list(_tasks(layout, device))
+    tasks = [(1, 1)] if family.order == "filters" else list(_tasks(layout, device, family.order))
     for stream, (tiles, planes) in product(stream_candidates(layout.workload, device), tasks):
         yield Point(
             *(layout.name, family.order, family.vectors, family.tile_h),
@@ -74,10 +84,10 @@ def points(layout: TileLayout, device: Device, family: Family) -> Iterator[Point
         )
 
 
-def _tasks(layout: TileLayout, device: Device) -> Iterator[tuple[int, int]]:
+def _tasks(layout: TileLayout, device: Device, order: str) -> Iterator[tuple[int, int]]:
     """Yield what a task may take of a plane, and the planes: several of them only where it takes all of each."""
-    for share in task_candidates(layout, device):
-        for planes in plane_candidates(layout, device):
+    for share in task_candidates(layout, device, order):
+        for planes in plane_candidates(layout, device, order):
             if planes == 1 or share == _whole(layout):
                 yield share, planes
 
@@ -87,30 +97,36 @@ def _whole(layout: TileLayout) -> int:
     return layout.axes[1].quotients if layout.by_rows else layout.tiles
 
 
-def task_candidates(layout: TileLayout, device: Device) -> list[int]:
+def task_candidates(layout: TileLayout, device: Device, order: str) -> list[int]:
     """Return the numbers of tiles, or rows of tiles, of a plane that a task may take, with copies that stay within bounds."""
     whole = _whole(layout)
     found = [each for each in range(1, whole + 1) if whole % each == 0]
-    return [each for each in found if each == 1 or _fits(layout, device, each, 1)]
+    return [each for each in found if each == 1 or _fits(layout, device, order, each, 1)]
 
 
-def plane_candidates(layout: TileLayout, device: Device) -> list[int]:
+def plane_candidates(layout: TileLayout, device: Device, order: str) -> list[int]:
     """Return the numbers of planes that a task may take; one only where its copies serve no other plane."""
     depth = layout.axes[0]
-    if inputs(depth, layout.folded[0], 1) == 1:
+    if order == "phases" or inputs(depth, layout.folded[0], 1) == 1:
         return [1]
     found = [each for each in (1, 2, 4, 8, 16) if depth.quotients % each == 0]
-    return [each for each in found if each == 1 or _fits(layout, device, _whole(layout), each)]
+    return [
+        each for each in found if each == 1 or _fits(layout, device, order, _whole(layout), each)
+    ]
 
 
-def _fits(layout: TileLayout, device: Device, share: int, planes: int) -> bool:
-    return device.cores * copied(layout, share, planes) <= most_bytes(layout.workload)
+def _fits(layout: TileLayout, device: Device, order: str, share: int, planes: int) -> bool:
+    return device.cores * copied(layout, order, share, planes) <= most_bytes(layout.workload)
 
 
-def copied(layout: TileLayout, share: int, planes: int = 1) -> int:
+def copied(layout: TileLayout, order: str, share: int, planes: int = 1) -> int:
     """Return the bytes of rows that a task copies, which takes so many tiles, or rows of tiles, of so many planes."""
-    read = inputs(layout.axes[0], layout.folded[0], planes)
-    positions = share * (layout.pitch if layout.by_rows else layout.positions) + layout.reach
+    zeros = sum(layout.margins[0])
+    read, reach = inputs(layout.axes[0], layout.folded[0], planes, zeros), layout.reach
+    if order == "phases":
+        taps_d, taps_h, _ = layout.taps
+        read, reach = taps_d, (taps_h - 1) * layout.pitch + sum(layout.halo)
+    positions = share * (layout.pitch if layout.by_rows else layout.positions) + reach
     size = read * positions * layout.packed_channels * layout.itemsize
     if layout.turned:
         size += positions * layout.workload.in_channels * layout.workload.itemsize
@@ -139,10 +155,16 @@ def apply(
     if order == "filters":
         parallel, middle = [cb, rd, rh, rw], [n, qd, share]
     else:
-        task, share = sch.split(share, [None, decide("task_h", task_candidates(layout, device))])
-        planes, qd = sch.split(qd, [None, decide("task_d", plane_candidates(layout, device))])
+        task, share = sch.split(
+            share, [None, decide("task_h", task_candidates(layout, device, order))]
+        )
+        planes, qd = sch.split(
+            qd, [None, decide("task_d", plane_candidates(layout, device, order))]
+        )
         parallel = [n, planes, task]
         plane, channels = [qd], [rd, rh, rw, cb]
+        if order == "phases":
+            parallel, channels = [*parallel, rd, rh], [rw, cb]
         if layout.turned_back:  # at once all rows of a phase of a plane
             plane, channels = [qd, rd], [rh, rw, cb]
         inner = [share, *tiles]
@@ -157,43 +179,67 @@ def apply(
     sch.parallel(outer)
 
     # Sums of a tile: in registers, then in memory, from where they are stored.
-    sch.set_scope(accumulator, 0, "local")
-    sums = sch.cache_write(accumulator, 0, "local")
-    for block in (sums, accumulator):
-        sch.compute_at(block, middle[-1], preserve_unit_loops=True)
-    *_, a_mi, a_nb, a_i, a_v, jd, jh, jw, kb, k, e = sch.get_loops(accumulator)
-    sch.reorder(jd, jh, jw, kb, a_mi, a_nb, a_i, a_v, k, e)
-    mark_tap_loops(sch, (jd, jh, jw), layout)
+    summed = [accumulator]
+    if isinstance(layout, SplitLayout):
+        summed.append(sch.get_sblock("corrections"))
+    sums = [_at(sch, layout, each, middle[-1]) for each in summed]
 
     _store(sch, layout, (nb, v))
     if layout.turned_back:
         turn_back(sch, layout, rd, SQUARE)
     _copy(sch, layout, None if order == "filters" else outer)
 
-    initial = sch.decompose_reduction(accumulator, jd)
-    tensorize(sch, sch.get_loops(initial)[-4:], names.clear)
-    tensorize(sch, sch.get_loops(accumulator)[-6:], names.multiply)
-    tensorize(sch, sch.get_loops(sums)[-4:], names.store)
+    for block, cached in zip(summed, sums, strict=True):
+        initial = sch.decompose_reduction(block, sch.get_loops(block)[-10])
+        tensorize(sch, sch.get_loops(initial)[-4:], names.clear)
+        multiply = names.multiply if block is accumulator else names.correct
+        tensorize(sch, sch.get_loops(block)[-6:], multiply)
+        tensorize(sch, sch.get_loops(cached)[-4:], names.store)
+
+
+def _at(sch: s_tir.Schedule, layout: TileLayout, block: Any, tile: Any) -> Any:
+    """Let a block make a tile's sums in registers, and return the block that has them in memory."""
+    sch.set_scope(block, 0, "local")
+    sums = sch.cache_write(block, 0, "local")
+    for each in (sums, block):
+        sch.compute_at(each, tile, preserve_unit_loops=True)
+    *_, mi, nb, i, v, jd, jh, jw, kb, k, e = sch.get_loops(block)
+    sch.reorder(jd, jh, jw, kb, mi, nb, i, v, k, e)
+    mark_tap_loops(sch, (jd, jh, jw), layout)
+    return sums
 
 
 def _copy(sch: s_tir.Schedule, layout: TileLayout, task: Any) -> None:
     """Let each task copy the rows of the input that it reads; None lets the whole input be copied, once."""
     padded = sch.get_sblock("padded")
-    if task is None:
-        sch.parallel(sch.fuse(*sch.get_loops(padded)[:-1]))
-    else:
+    if task is not None:
         sch.compute_at(padded, task, preserve_unit_loops=True)
-        *_, plane, positions, _ = sch.get_loops(padded)
+    *outer, positions, channels = sch.get_loops(padded)
+    inner = [channels]
+    if isinstance(layout, SplitLayout):  # of each position all channels, and of these all pieces
+        *outer, blocks, pieces = outer
+        inner = [blocks, pieces, channels]
+        sch.reorder(positions, *inner)
+        sch.unroll(pieces)
+    if task is None:
+        sch.parallel(sch.fuse(*outer, positions))
+    else:
         if layout.turned:
             turned = sch.get_sblock("turned")
-            sch.compute_at(turned, plane, preserve_unit_loops=True)
+            sch.compute_at(turned, outer[-1], preserve_unit_loops=True)
             turn_rows(sch, turned, SQUARE, rows=1)
         if layout.pitch % SQUARE == 0:
             sch.split(positions, [None, SQUARE])  # which all lie in one row
-    channels = sch.get_loops(padded)[-1]
-    # One vector of what is in the input: of bfloat16 the channels of one product.
-    together = gcd(layout.workload.in_channels, DEPTH * 2 // layout.workload.itemsize)
-    sch.vectorize(sch.split(channels, [None, together])[1])
+    if isinstance(layout, SplitLayout):
+        vectors, vector = sch.split(channels, [None, SQUARE])
+        sch.reorder(vectors, pieces)  # which have the first steps in common
+        # A last vector that channels do not fill stands apart.
+        sch.annotate(sch.fuse(blocks, vectors), "pragma_loop_partition_hint", 1)
+    else:
+        # One vector of what is in the input: of bfloat16 the channels of one product.
+        together = gcd(layout.workload.in_channels, DEPTH * 2 // layout.workload.itemsize)
+        _, vector = sch.split(channels, [None, together])
+    sch.vectorize(vector)
 
 
 def _store(sch: s_tir.Schedule, layout: TileLayout, loops: tuple[object, object]) -> None:

@@ -1,0 +1,182 @@
+"""Is the nest for matrix units exact for float32, whose numbers are split into pieces, and as IEEE arithmetic has it?"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+tvm = pytest.importorskip("tvm")
+
+from tvm_conv3dt import device as catalogue
+from tvm_conv3dt.compiler.spaces import llvm, tile_nest
+from tvm_conv3dt.compiler.spaces.default_point import default_point
+from tvm_conv3dt.compiler.split_layout import SPLIT, SplitLayout
+from tvm_conv3dt.measure.verify import verify
+from tvm_conv3dt.reference import random_data, reference
+from tvm_conv3dt.spec import DATA_FORMATS, Workload
+from tvm_conv3dt.threads import pool_arguments
+
+from ..geometries import COMMON, evenly
+from ..geometries import make as of_geometry
+
+UNIT = catalogue.get("x86-64-v4-amx")
+
+
+def points(workload, device, squares=(1, 1), folding="phases"):
+    """One point of each order, with the largest tasks."""
+    layout = SplitLayout.of(workload, squares, folding)
+    return [
+        list(tile_nest.points(layout, device, family))[-1]
+        for family in tile_nest.families(layout, device)
+    ]
+
+
+CASES = {
+    **{f"kernel {k}": ((1, 1), evenly((32, 16), kernel=k)) for k in (1, 2, 5)},
+    **{f"stride {s}": ((1, 1), evenly((32, 16), stride=s)) for s in (1, 4)},
+    **{f"{c} inputs": ((1, 1), evenly((c, 16))) for c in (1, 33, 60)},
+    **{f"{c} outputs": ((1, 2), evenly((32, c))) for c in (17, 60)},
+    "output ends early": ((2, 2), evenly((32, 40), tail=1)),
+    "bias and relu": ((1, 2), evenly((32, 32), bias=True, activation="relu")),
+    **{
+        f"tile of {rows}x{columns}": ((rows, columns), evenly((64, 16 * columns), width=17))
+        for rows, columns in tile_nest.SPLIT_TILES
+    },
+    **{name: ((1, 1), of_geometry(geometry, 2, 8, 16)) for name, geometry in COMMON.items()},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_order_is_exact(name, device, inexact):
+    squares, workload = CASES[name]
+    assert inexact(workload, device, points(workload, device, squares)) == []
+
+
+@pytest.mark.parametrize("channels", [(32, 16), (33, 17)])
+def test_channels_first_are_exact(channels, device, inexact):
+    workload = evenly(channels, bias=True).recast(data_format="NCDHW")
+    assert inexact(workload, device, points(workload, device)) == []
+
+
+def test_folded_phases_are_exact(device, inexact):
+    workload = evenly((32, 24), kernel=2)
+    assert inexact(workload, device, points(workload, device, (1, 2), "fold-dhw")) == []
+
+
+# ---- pieces
+
+
+@pytest.mark.parametrize("bits", [(18, 1), (1, 18), (9, 9), (13, 5)], ids=str)
+@pytest.mark.parametrize("squares", [(1, 1), (2, 2)], ids=str)
+def test_integers_of_many_bits_are_exact(bits, squares, device, call, built):
+    """Each product has no more than 19 bits, and needs several pieces of one factor or of both."""
+    workload = evenly((32, 32), kernel=1, stride=1, width=17)
+    rng = np.random.default_rng(0)
+    x, filters = (
+        rng.integers(-(2**n), 2**n, shape, endpoint=True).astype(np.float32)
+        for n, shape in zip(bits, (workload.input, workload.filters), strict=True)
+    )
+    expected = reference(workload, x, filters)
+    assert abs(expected).max() < 2**24
+    for point in points(workload, device, squares):
+        np.testing.assert_array_equal(call(built(workload, device, point), x, filters), expected)
+
+
+def test_error_is_that_of_float32(device, call, built):
+    """Within what float32 sums of the same products may be off, and far from what bfloat16 would be."""
+    workload = evenly((256, 32), bias=True)
+    kernel = built(workload, device, points(workload, device, (2, 2))[0])
+    checked = verify(workload, lambda x, f, b, out: np.copyto(out, call(kernel, x, f, b)))
+    assert checked.passed
+    data = random_data(workload, seed=0)
+    error = abs(call(kernel, *data) - reference(workload, *data)).max()
+    assert error < 2**-20 * abs(reference(workload, *data)).max()
+
+
+# ---- what is no number
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan], ids=str)
+@pytest.mark.parametrize("where", ["input", "filters"])
+def test_one_value_reaches_what_it_is_multiplied_into(where, value, device, call, built):
+    """As what it is, also where pieces of what it meets are zero or have another sign."""
+    workload = evenly((33, 20))
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=workload.input).astype(np.float32)
+    filters = rng.integers(1, 5, workload.filters).astype(np.float32)
+    (x if where == "input" else filters)[0, 1, 1, 3, 32] = value
+    expected = reference(workload, x, filters)
+    for point in points(workload, device, (1, 2)):
+        found = call(built(workload, device, point), x, filters)
+        np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+        infinite = np.isinf(expected)
+        np.testing.assert_array_equal(np.isinf(found), infinite)
+        np.testing.assert_array_equal(found[infinite], expected[infinite])
+        rest = np.isfinite(expected)
+        np.testing.assert_allclose(found[rest], expected[rest], rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_largest_numbers_are_no_infinities(sign, device, call, built):
+    """Rounded to bfloat16 they would be."""
+    workload = evenly((32, 16), kernel=1, stride=1)
+    x = np.zeros(workload.input, np.float32)
+    x[..., 0] = sign * np.finfo(np.float32).max
+    filters = np.full(workload.filters, 0.5, np.float32)
+    for point in points(workload, device):
+        found = call(built(workload, device, point), x, filters)
+        np.testing.assert_array_equal(found, x[..., :1] * np.ones(16, np.float32) / 2)
+
+
+def test_result_does_not_depend_on_the_threads(device, call, built):
+    workload = evenly((70, 33))
+    data = random_data(workload, seed=0)
+    kernels = [built(workload, device, each) for each in points(workload, device, (2, 2))]
+    config = tvm.get_global_func("runtime.config_threadpool")
+    found = []
+    for threads in (1, 2, 3):
+        config(*pool_arguments(threads, size=3))
+        found += [call(each, *data).tobytes() for each in kernels]
+    config(*pool_arguments(device.cores, size=3))
+    assert len(set(found)) == 1
+
+
+# ---- where it is offered
+
+
+@pytest.mark.parametrize(
+    ("channels", "more", "offered"),
+    [
+        ((32, 32), {}, True),
+        ((15, 32), {}, False),
+        ((32, 15), {}, False),
+        ((32, 2), {"kernel": 2}, True),  # 16 folded ones
+        ((32, 32), {"dtype": "float64"}, False),
+    ],
+)
+def test_split_numbers_are_for_channels_that_fill_squares(channels, more, offered):
+    names = llvm.formulations(evenly(channels, **more), UNIT)
+    assert any(each.startswith(SPLIT) for each in names) == offered
+
+
+@pytest.mark.parametrize(("size", "channels", "split"), [(32, 64, True), (4, 512, False)])
+def test_default_splits_numbers_unless_filters_are_most_of_what_is_read(size, channels, split):
+    workload = Workload.make(
+        (1, *[size] * 3, channels),
+        (4, 4, 4, channels, channels),
+        (1, *[2 * size] * 3, channels),
+        2,
+    )
+    assert default_point(workload, UNIT).formulation.startswith(SPLIT) == split
+    without = catalogue.get("x86-64-v4")
+    assert default_point(workload, without).formulation == "phases"
+
+
+@pytest.mark.parametrize("data_format", DATA_FORMATS)
+def test_copies_of_all_cores_stay_within_the_workspace(data_format, built):
+    workload = evenly((128, 32), width=48).recast(data_format=data_format)
+    for cores in (2, 8):
+        device = replace(UNIT, cores=cores)
+        for point in points(workload, device):
+            bound = 1_000_000 + 3 * 4096 * cores
+            assert built(workload, device, point).workspace_bytes <= bound, point

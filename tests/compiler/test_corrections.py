@@ -1,0 +1,39 @@
+"""Does each product of pieces find its operands in registers, and are few of them loaded?"""
+
+from itertools import product
+
+import pytest
+
+pytest.importorskip("tvm")
+
+from tvm_conv3dt.compiler.corrections import Load, correction_steps
+from tvm_conv3dt.compiler.pieces import CORRECTIONS
+from tvm_conv3dt.compiler.spaces.tile_nest import SPLIT_TILES
+from tvm_conv3dt.compiler.unit_layout import REGISTERS
+
+
+@pytest.mark.parametrize(("rows", "columns"), SPLIT_TILES)
+def test_every_product_is_made_once(rows, columns):
+    holds, made = {}, []
+    for step in correction_steps(rows, columns):
+        if isinstance(step, Load):
+            assert rows * columns <= step.register < REGISTERS
+            holds[step.register] = step
+        else:
+            left, right = holds[step.left], holds[step.right]
+            assert (left.left, right.left) == (True, False)
+            assert step.sums == left.square * columns + right.square
+            made.append((left.piece, right.piece, left.square, right.square))
+    wanted = product(CORRECTIONS, range(rows), range(columns))
+    assert sorted(made) == sorted((p, q, row, column) for (p, q), row, column in wanted)
+
+
+@pytest.mark.parametrize(("rows", "columns", "loads"), [(1, 1, 6), (2, 2, 12), (3, 1, 12)])
+def test_neighbours_share_what_is_loaded(rows, columns, loads):
+    assert sum(isinstance(each, Load) for each in correction_steps(rows, columns)) == loads
+
+
+def test_registers_take_turns():
+    """A load into one that was read just before would wait."""
+    first = [each.register for each in correction_steps(2, 2) if isinstance(each, Load)][:4]
+    assert len(set(first)) == 4

@@ -1,0 +1,48 @@
+"""Does a layout of split numbers tell its formulation, and count what pieces take?"""
+
+import pytest
+
+pytest.importorskip("tvm")
+
+from tvm_conv3dt.compiler.split_layout import SplitLayout
+from tvm_conv3dt.compiler.tile_layout import TileLayout
+
+from .geometries import evenly
+
+
+def test_name_gives_the_layout_back():
+    made = SplitLayout.of(evenly((33, 40)), (2, 2), "fold-dhw")
+    assert made.name == "amx-split-2x2-fold-dhw"
+    assert SplitLayout.parse(made.workload, made.name) == made
+
+
+@pytest.mark.parametrize("name", ["amx-2x2-phases", "amx-split-2x2", "amx-taps-hw-4x8", "phases"])
+def test_other_names_are_refused(name):
+    with pytest.raises(ValueError, match="is none of matrix units"):
+        SplitLayout.parse(evenly((32, 32)), name)
+
+
+def test_tiles_of_numbers_that_are_whole_have_other_names():
+    with pytest.raises(ValueError, match="is none of matrix units"):
+        TileLayout.parse(evenly((32, 32)), "amx-split-2x2-phases")
+
+
+def test_filters_have_three_pieces():
+    made = SplitLayout.of(evenly((33, 40)), (1, 2))
+    assert made.packed_shape == (2, 3, 3, 3, 2, 3, 2, 16, 16, 2)
+    assert made.itemsize == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "fits"),
+    [
+        ({}, True),
+        ({"precision": "bfloat16"}, False),
+        ({"dtype": "bfloat16"}, False),
+        ({"dtype": "float16"}, False),
+        ({"dtype": "float64"}, False),
+        ({"data_format": "NCDHW"}, True),
+    ],
+)
+def test_float32_is_split_unless_less_is_permitted(change, fits):
+    assert SplitLayout.fits(evenly((32, 32)).recast(**change)) == fits
