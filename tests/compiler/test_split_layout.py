@@ -1,10 +1,16 @@
 """Does a layout of split numbers tell its formulation, and count what pieces take?"""
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("tvm")
 
-from tvm_conv3dt.compiler.split_layout import SplitLayout
+from tvm_conv3dt import device as catalogue
+from tvm_conv3dt.compiler import schedule
+from tvm_conv3dt.compiler.spaces import llvm
+from tvm_conv3dt.compiler.spaces.point import Point
+from tvm_conv3dt.compiler.split_layout import SPLIT, SplitLayout
 from tvm_conv3dt.compiler.tile_layout import TileLayout
 
 from .geometries import evenly
@@ -46,3 +52,15 @@ def test_filters_have_three_pieces():
 )
 def test_float32_is_split_unless_less_is_permitted(change, fits):
     assert SplitLayout.fits(evenly((32, 32)).recast(**change)) == fits
+
+
+@pytest.mark.parametrize(("cores", "split"), [(2, True), (4, True), (5, False), (16, False)])
+def test_many_threads_are_left_to_vectors(cores, split, tmp_path):
+    """Neither are split numbers offered then, nor is a schedule of them taken from a folder."""
+    workload = evenly((32, 32))
+    device = replace(catalogue.get("x86-64-v4-amx"), cores=cores)
+    assert any(each.startswith(SPLIT) for each in llvm.formulations(workload, device)) == split
+    point = Point("amx-split-2x2-phases", "rows", 2, 2)
+    schedule.write(schedule.point_schedule(workload, device, point), tmp_path)
+    found = schedule.find(workload, device, [tmp_path])
+    assert (found is not None) == split

@@ -21,6 +21,7 @@ from tvm_conv3dt.compiler import definition, kernel
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.spaces.point import AnyPoint
 from tvm_conv3dt.compiler.spaces.space import space_of
+from tvm_conv3dt.compiler.split_layout import pays
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import FileFormatError, SignatureError, describe, show
 from tvm_conv3dt.files import read_json, write_atomic
@@ -185,6 +186,8 @@ def point_schedule(workload: Workload, device: Device, point: AnyPoint) -> Sched
 def find(workload: Workload, device: Device, folders: Iterable[Path]) -> Schedule | None:
     """Return the schedule of a workload for a device, or None.
 
+    One that does not pay with the device's cores is passed over: see `tvm_conv3dt.compiler.split_layout.pays`.
+
     Parameters
     ----------
     workload, device
@@ -204,7 +207,9 @@ def find(workload: Workload, device: Device, folders: Iterable[Path]) -> Schedul
         for folder in folders:
             path = folder / name / f"{workload.id}.json"
             if path.is_file():
-                return read(path, name)
+                found = read(path, name)
+                if pays(found.formulation, device):
+                    return found
     return None
 
 

@@ -11,12 +11,25 @@ from typing import ClassVar
 
 from tvm_conv3dt.compiler.pieces import PIECES
 from tvm_conv3dt.compiler.tile_layout import TileLayout
+from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["SPLIT", "SplitLayout"]
+__all__ = ["SPLIT", "SplitLayout", "pays"]
 
 SPLIT = "amx-split-"
 """What names of these formulations begin with."""
+
+_MOST_CORES = 4
+
+
+def pays(formulation: str, device: Device) -> bool:
+    """Whether a formulation may be the fastest with so many threads as a device has cores.
+
+    Those of split numbers live on what each core has for itself: pieces in its caches, and its unit. Where threads are many
+    they are hyperthreads that share both, which virtual machines do not tell, and copies within bounds are small
+    (docs/matrix-units.md has figures).
+    """
+    return not formulation.startswith(SPLIT) or device.cores <= _MOST_CORES
 
 
 @dataclass(frozen=True)

@@ -174,8 +174,8 @@ def test_default_splits_numbers_unless_filters_are_most_of_what_is_read(size, ch
 
 @pytest.mark.parametrize("data_format", DATA_FORMATS)
 def test_copies_of_all_cores_stay_within_the_workspace(data_format, built):
-    workload = evenly((128, 32), width=48).recast(data_format=data_format)
-    for cores in (2, 8):
+    workload = evenly((64, 32), width=48).recast(data_format=data_format)
+    for cores in (2, 4):
         device = replace(UNIT, cores=cores)
         for point in points(workload, device):
             bound = 1_000_000 + 3 * 4096 * cores

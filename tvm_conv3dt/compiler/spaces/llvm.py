@@ -24,7 +24,7 @@ from tvm_conv3dt.compiler.spaces import channel_nest, dot_nest, mmla_nest, tap_n
 from tvm_conv3dt.compiler.spaces.point import Choose, Family, Point
 from tvm_conv3dt.compiler.spaces.tap_estimate import tap_formulations
 from tvm_conv3dt.compiler.spaces.tile_nest import SPLIT_TILES, TILES
-from tvm_conv3dt.compiler.split_layout import SPLIT, SplitLayout
+from tvm_conv3dt.compiler.split_layout import SPLIT, SplitLayout, pays
 from tvm_conv3dt.compiler.tap_layout import TAPS, TapLayout
 from tvm_conv3dt.compiler.tile_layout import TileLayout
 from tvm_conv3dt.compiler.unit_layout import SQUARE
@@ -62,14 +62,14 @@ def formulations(workload: Workload, device: Device) -> list[str]:
     """
     found = _vector_formulations(workload, device)
     if "amx_bf16" in device.cpu_features:
-        found += _tilings(workload) + tap_formulations(workload, device)
+        found += _tilings(workload, device) + tap_formulations(workload, device)
     return found
 
 
-def _tilings(workload: Workload) -> list[str]:
+def _tilings(workload: Workload, device: Device) -> list[str]:
     """Return the formulations for a matrix unit."""
     if SplitLayout.fits(workload):
-        return _split_tilings(workload)
+        return [each for each in _split_tilings(workload) if pays(each, device)]
     if not TileLayout.fits(workload):
         return []
     # None is folded, or all that has phases.
