@@ -19,7 +19,7 @@ from tvm_conv3dt.threads import pool_arguments
 from ..geometries import COMMON, evenly
 from ..geometries import make as of_geometry
 
-UNIT = catalogue.get("x86-64-v4-amx")
+UNIT = replace(catalogue.get("x86-64-v4-amx"), cores=2)
 
 
 def points(workload, device, squares=(1, 1), folding="phases"):
