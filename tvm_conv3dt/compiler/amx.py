@@ -175,7 +175,7 @@ def _multiply_tiles(rows: int, columns: int) -> Any:
                 _load(number, left[row * SQUARE, 0], strides[0] * 2)
 
             def load_right(number: int, column: int) -> None:
-                _load(number, right[column, 0, 0, 0], _pitch())
+                _load(number, right[column, 0, 0, 0], _wide(ROW_BYTES))
 
             def multiply(row: int, column: int, a: int, b: int) -> None:
                 _emit("tdpbf16ps", row * columns + column, a, b)
@@ -213,7 +213,7 @@ def _correct_tiles(rows: int, columns: int) -> Any:
                 elif step.left:
                     _load(step.register, left[step.piece, step.square * SQUARE, 0], strides[1] * 2)
                 else:
-                    _load(step.register, right[step.piece, step.square, 0, 0, 0], _pitch())
+                    _load(step.register, right[step.piece, step.square, 0, 0, 0], _wide(ROW_BYTES))
     return found.get()
 
 
@@ -268,11 +268,6 @@ def _load(number: int, element: Any, stride_bytes: Any) -> None:
 
 def _store_tile(number: int, element: Any, stride_bytes: Any) -> None:
     _emit("tilestored64", number, _address(element), tirx.Cast("int64", stride_bytes))
-
-
-def _pitch() -> Any:
-    """Return the bytes from a row to the next of a square that stands alone."""
-    return tirx.const(ROW_BYTES, "int32")
 
 
 def _address(element: Any) -> Any:

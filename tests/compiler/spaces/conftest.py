@@ -1,14 +1,17 @@
-"""A CPU with a matrix unit, and this one as if it had none."""
+"""A CPU with a matrix unit, and this one as if it had none; results by numbers of threads."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-pytest.importorskip("tvm")
+tvm = pytest.importorskip("tvm")
 
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt import tile_state
 from tvm_conv3dt.device import Device
+from tvm_conv3dt.threads import pool_arguments
 
 UNIT = catalogue.get("x86-64-v4-amx")
 HAS_UNIT = catalogue.cpu_features().issuperset(UNIT.cpu_features)
@@ -24,3 +27,19 @@ def device(request: pytest.FixtureRequest, host: Device) -> Device:
         pytest.skip("this CPU has no AMX")
     tile_state.request(host.cpu_features)
     return host
+
+
+@pytest.fixture
+def of_threads(call: Callable[..., Any], host: Device) -> Any:
+    """``of_threads(kernels, data)``: the bytes of each kernel's result with 1, 2 and 3 threads."""
+    config = tvm.get_global_func("runtime.config_threadpool")
+
+    def of_threads(kernels: Any, data: Any) -> list[bytes]:
+        found = []
+        for threads in (1, 2, 3):
+            config(*pool_arguments(threads, size=3))
+            found += [call(each, *data).tobytes() for each in kernels]
+        return found
+
+    yield of_threads
+    config(*pool_arguments(host.cores, size=3))

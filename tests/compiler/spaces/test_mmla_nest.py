@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-tvm = pytest.importorskip("tvm")
+pytest.importorskip("tvm")
 pytest.importorskip("ml_dtypes")
 
 from tvm_conv3dt import device as catalogue
@@ -18,10 +18,10 @@ from tvm_conv3dt.compiler.spaces import llvm, mmla_nest
 from tvm_conv3dt.compiler.spaces.point import Family, Point, point_of
 from tvm_conv3dt.reference import random_data, reference
 from tvm_conv3dt.spec import ACTIVATIONS, Workload
-from tvm_conv3dt.threads import pool_arguments
 
 from ..geometries import COMMON
 from ..geometries import make as of_geometry
+from ..orders import of_each_order
 
 GRAVITON = catalogue.get("neoverse-v1")
 
@@ -48,13 +48,9 @@ def make(size=(2, 3, 9), channels=(8, 8), kernel=3, stride=2, tail=0, **more):
     )
 
 
-def of_each_order(workload, device, folding="phases"):
+def points(workload, device, folding="phases"):
     """One point of each order, with the largest tile and tasks."""
-    layout = MmlaLayout.of(workload, folding)
-    found = {}
-    for family in mmla_nest.families(layout, device):
-        found.update({p.order: p for p in mmla_nest.points(layout, device, family)})
-    return list(found.values())
+    return of_each_order(workload, device, MmlaLayout.of(workload, folding).name)
 
 
 CASES = {
@@ -79,14 +75,14 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_every_order_is_exact(name, device, inexact):
     workload = CASES[name]
-    assert inexact(workload, device, of_each_order(workload, device)) == []
+    assert inexact(workload, device, points(workload, device)) == []
 
 
 @pytest.mark.parametrize("folding", ["fold-w", "fold-hw", "fold-dhw"])
 @pytest.mark.parametrize("out_channels", [1, 3])
 def test_folded_phases_are_exact(folding, out_channels, device, inexact):
     workload = make(kernel=2, channels=(5, out_channels))
-    assert inexact(workload, device, of_each_order(workload, device, folding)) == []
+    assert inexact(workload, device, points(workload, device, folding)) == []
 
 
 @pytest.mark.parametrize("vectors", [1, 2, 3, 4])
@@ -124,14 +120,14 @@ def test_trace_holds_the_point(order, device):
 @pytest.mark.parametrize("channels", [(8, 4), (5, 7)])
 def test_float32_with_products_of_bfloat16_is_exact(channels, device, inexact):
     workload = make(channels=channels, bias=True, dtype="float32", precision="bfloat16")
-    assert inexact(workload, device, of_each_order(workload, device)) == []
+    assert inexact(workload, device, points(workload, device)) == []
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_is_right(activation, device, call, built):
     workload = make(bias=True, activation=activation)
     data = random_data(workload, seed=0)
-    found = call(built(workload, device, of_each_order(workload, device)[0]), *data)
+    found = call(built(workload, device, points(workload, device)[0]), *data)
     expected = reference(workload, *data)
     np.testing.assert_allclose(found.astype(np.float64), expected, rtol=2**-8, atol=1e-5)
 
@@ -140,7 +136,7 @@ def test_infinite_input_stays_where_it_belongs(device, call, built):
     workload = make((2, 3, 5), (5, 6), kernel=2)
     x, filters, _ = random_data(workload, seed=0)
     x[0, 1, 1, 2, 4] = np.inf  # in the middle of a row, which both halves have
-    found = call(built(workload, device, of_each_order(workload, device)[0]), x, filters)
+    found = call(built(workload, device, points(workload, device)[0]), x, filters)
     reached = np.zeros(workload.output_shape, bool)
     reached[0, 2:4, 2:4, 4:6] = True
     assert np.array_equal(~np.isfinite(found.astype(np.float32)), reached)
@@ -150,23 +146,17 @@ def test_infinity_is_no_nan_where_taps_differ_by_phase(device, call, built):
     workload = make((2, 3, 5), (5, 6))
     x, filters, _ = random_data(workload, seed=0)
     x[0, 1, 1, 4, 4] = np.inf
-    found = call(built(workload, device, of_each_order(workload, device)[0]), x, filters)
+    found = call(built(workload, device, points(workload, device)[0]), x, filters)
     expected = reference(workload, x, filters)
     assert np.array_equal(np.isinf(found.astype(np.float32)), np.isinf(expected))
     assert not np.isnan(found.astype(np.float32)).any()
 
 
-def test_result_does_not_depend_on_the_threads(device, call, built):
+def test_result_does_not_depend_on_the_threads(device, built, of_threads):
     workload = make((3, 5, 9), (7, 9))
     data = random_data(workload, seed=0)
-    kernels = [built(workload, device, point) for point in of_each_order(workload, device)]
-    config = tvm.get_global_func("runtime.config_threadpool")
-    found = []
-    for threads in (1, 2, 3):
-        config(*pool_arguments(threads, size=3))
-        found += [call(each, *data).tobytes() for each in kernels]
-    config(*pool_arguments(device.cores, size=3))
-    assert len(set(found)) == 1
+    kernels = [built(workload, device, point) for point in points(workload, device)]
+    assert len(set(of_threads(kernels, data))) == 1
 
 
 def test_small_inputs_are_copied_once_and_large_ones_by_tasks():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-tvm = pytest.importorskip("tvm")
+pytest.importorskip("tvm")
 
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler.spaces import llvm, tile_nest
@@ -14,21 +14,18 @@ from tvm_conv3dt.compiler.split_layout import SPLIT, SplitLayout
 from tvm_conv3dt.measure.verify import verify
 from tvm_conv3dt.reference import random_data, reference
 from tvm_conv3dt.spec import DATA_FORMATS, Workload
-from tvm_conv3dt.threads import pool_arguments
 
 from ..geometries import COMMON, evenly
 from ..geometries import make as of_geometry
+from ..orders import of_each_order
 
 UNIT = replace(catalogue.get("x86-64-v4-amx"), cores=2)
 
 
 def points(workload, device, squares=(1, 1), folding="phases"):
     """One point of each order, with the largest tasks."""
-    layout = SplitLayout.of(workload, squares, folding)
-    return [
-        list(tile_nest.points(layout, device, family))[-1]
-        for family in tile_nest.families(layout, device)
-    ]
+    name = SplitLayout.of(workload, squares, folding).name
+    return of_each_order(workload, device, name)
 
 
 CASES = {
@@ -128,17 +125,11 @@ def test_largest_numbers_are_no_infinities(sign, device, call, built):
         np.testing.assert_array_equal(found, x[..., :1] * np.ones(16, np.float32) / 2)
 
 
-def test_result_does_not_depend_on_the_threads(device, call, built):
+def test_result_does_not_depend_on_the_threads(device, built, of_threads):
     workload = evenly((70, 33))
     data = random_data(workload, seed=0)
     kernels = [built(workload, device, each) for each in points(workload, device, (2, 2))]
-    config = tvm.get_global_func("runtime.config_threadpool")
-    found = []
-    for threads in (1, 2, 3):
-        config(*pool_arguments(threads, size=3))
-        found += [call(each, *data).tobytes() for each in kernels]
-    config(*pool_arguments(device.cores, size=3))
-    assert len(set(found)) == 1
+    assert len(set(of_threads(kernels, data))) == 1
 
 
 # ---- where it is offered

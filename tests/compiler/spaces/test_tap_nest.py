@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-tvm = pytest.importorskip("tvm")
+pytest.importorskip("tvm")
 
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler.kernel import new_schedule
@@ -14,7 +14,6 @@ from tvm_conv3dt.compiler.spaces.point import point_of
 from tvm_conv3dt.compiler.tap_layout import AXES, TapLayout
 from tvm_conv3dt.reference import random_data, reference
 from tvm_conv3dt.spec import ACTIVATIONS, Workload
-from tvm_conv3dt.threads import pool_arguments
 
 from ..geometries import COMMON
 from ..geometries import make as of_geometry
@@ -109,17 +108,11 @@ def test_infinite_input_stays_where_it_belongs(apart, device, call, built):
 
 
 @pytest.mark.parametrize("apart", AXES)
-def test_result_does_not_depend_on_the_threads(apart, device, call, built):
+def test_result_does_not_depend_on_the_threads(apart, device, built, of_threads):
     workload = make((3, 5, 9), (70, 1))
     data = random_data(workload, seed=0)
     kernel = built(workload, device, *points(workload, device, apart))
-    config = tvm.get_global_func("runtime.config_threadpool")
-    found = []
-    for threads in (1, 2, 3):
-        config(*pool_arguments(threads, size=3))
-        found.append(call(kernel, *data).tobytes())
-    config(*pool_arguments(device.cores, size=3))
-    assert len(set(found)) == 1
+    assert len(set(of_threads([kernel], data))) == 1
 
 
 @pytest.mark.parametrize("apart", AXES)

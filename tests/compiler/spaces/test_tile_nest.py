@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-tvm = pytest.importorskip("tvm")
+pytest.importorskip("tvm")
 
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler.kernel import new_schedule
@@ -14,10 +14,10 @@ from tvm_conv3dt.compiler.spaces.point import Family, Point, point_of
 from tvm_conv3dt.compiler.tile_layout import TileLayout
 from tvm_conv3dt.reference import random_data, reference
 from tvm_conv3dt.spec import ACTIVATIONS, DATA_FORMATS, Workload
-from tvm_conv3dt.threads import pool_arguments
 
 from ..geometries import COMMON
 from ..geometries import make as of_geometry
+from ..orders import of_each_order
 
 UNIT = catalogue.get("x86-64-v4-amx")
 
@@ -38,11 +38,8 @@ def make(size=(2, 3, 9), channels=(32, 16), kernel=3, stride=2, tail=0, **more):
 
 def families(workload, device, squares, folding="phases"):
     """One point of each order, with the largest tasks."""
-    layout = TileLayout.of(workload, squares, folding)
-    return [
-        list(tile_nest.points(layout, device, family))[-1]
-        for family in tile_nest.families(layout, device)
-    ]
+    name = TileLayout.of(workload, squares, folding).name
+    return of_each_order(workload, device, name)
 
 
 CASES = {
@@ -177,20 +174,14 @@ def test_infinite_input_stays_where_it_belongs(data_format, device, call, built)
     assert np.array_equal(~np.isfinite(found.astype(np.float32)), reached)
 
 
-def test_result_does_not_depend_on_the_threads(device, call, built):
+def test_result_does_not_depend_on_the_threads(device, built, of_threads):
     workload = make((3, 5, 9), (70, 33))
     data = random_data(workload, seed=0)
     kernels = [
         built(workload, device, Point("amx-2x2-phases", order, 2, 2))
         for order in ("rows", "panels")
     ]
-    config = tvm.get_global_func("runtime.config_threadpool")
-    found = []
-    for threads in (1, 2, 3):
-        config(*pool_arguments(threads, size=3))
-        found += [call(each, *data).tobytes() for each in kernels]
-    config(*pool_arguments(device.cores, size=3))
-    assert len(set(found)) == 1
+    assert len(set(of_threads(kernels, data))) == 1
 
 
 def test_error_is_that_of_rounding_the_result(device, call, built):
