@@ -45,11 +45,12 @@ class Library:
         y[...] = reference(self.workload, self.array(x), self.filters, *bias)
 
 
-def make(workload, filters, bias=None):
+def make(workload, filters, bias=None, packed_dtype=None):
     library = Library(workload)
     file = LibraryFile("none.so", "0" * 64, 0)
     schedule = ScheduleSummary("default", "gather", None)
-    kernel = Kernel("test", file, workload.filters, workload.sum_dtype, 0, schedule)
+    packed_dtype = packed_dtype or workload.sum_dtype
+    kernel = Kernel("test", file, workload.filters, packed_dtype, 0, schedule)
     layer = Layer("test", workload, "run", "pack")
     return Operator(layer, kernel, library, filters, bias), library
 
@@ -100,6 +101,16 @@ def test_filters_that_are_not_finite_take_the_reference(workload):
     twice = np.concatenate([once, once])
     # NaN of bfloat16 is unequal to itself also for assert_array_equal.
     np.testing.assert_array_equal(out.astype(np.float64), twice.astype(np.float64))
+
+
+@pytest.mark.parametrize(("packed_dtype", "calls"), [("float32", 1), ("uint16", 0)])
+def test_infinite_filters_take_the_kernel_where_no_zero_meets_them(packed_dtype, calls):
+    """None is around the input here; among pieces of filters there may be some."""
+    workload = Workload.make([1, 2, 2, 2, 3], [2, 2, 2, 4, 3], [1, 4, 4, 4, 4], 2)
+    filters = np.full(workload.filters, np.inf, np.float32)
+    op, library = make(workload, filters, packed_dtype=packed_dtype)
+    assert np.isposinf(op(np.ones(workload.input, np.float32))).all()
+    assert library.calls == calls
 
 
 @pytest.mark.filterwarnings("error")

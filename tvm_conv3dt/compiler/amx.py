@@ -50,6 +50,10 @@ class TileIntrinsics(NamedTuple):
         Stores them as squares of a matrix.
     correct : str
         Adds to sums the products of pieces that are corrections: see `tvm_conv3dt.compiler.pieces`.
+    go_on : str
+        Begins sums in the registers of the tile's others, which stay there: what is added then is added to these.
+    store_both : str
+        Stores each square of both, added up.
     """
 
     clear: str
@@ -57,6 +61,8 @@ class TileIntrinsics(NamedTuple):
     store: str
     lay_out: str
     correct: str
+    go_on: str
+    store_both: str
 
 
 @cache
@@ -77,6 +83,8 @@ def tile_intrinsics(rows: int, columns: int, scalar: bool = False) -> TileIntrin
         "store": (_store, _store_tiles),
         "lay_out": (_lay_out, _lay_out_tiles),
         "correct": (_correct, _correct_tiles),
+        "go_on": (_clear, _go_on_with_tiles),
+        "store_both": (_store_both, _store_both_tiles),
     }
     kind = "scalar" if scalar else "amx"
     names = {each: f"conv3d_transpose.{kind}_{each}.{rows}x{columns}" for each in made}
@@ -150,6 +158,15 @@ def _store(rows: int, columns: int) -> Any:
     return found.get()
 
 
+def _store_both(rows: int, columns: int) -> Any:
+    with described() as found:
+        sums, others = (_sums(name, rows, columns) for name in "cd")
+        stored = _sums("s", rows, columns)
+        with loops(stored, [sums, others], _sizes(rows, columns), "SSSS") as place:
+            builder.buffer_store(stored, sums[tuple(place)] + others[tuple(place)], place)
+    return found.get()
+
+
 def _sizes(rows: int, columns: int) -> tuple[int, ...]:
     return rows, columns, SQUARE, SQUARE
 
@@ -160,6 +177,12 @@ def _clear_tiles(rows: int, columns: int) -> Any:
         with implemented(sums, []):
             for number in range(rows * columns):
                 _emit("tilezero", number)
+    return found.get()
+
+
+def _go_on_with_tiles(rows: int, columns: int) -> Any:
+    with described() as found, implemented(_sums("c", rows, columns), []):
+        builder.evaluate(0)
     return found.get()
 
 
@@ -224,14 +247,19 @@ def _pieces(rows: int, columns: int, strides: Any = None) -> tuple[Any, Any]:
     return left, right
 
 
-def _store_tiles(rows: int, columns: int) -> Any:
+def _store_tiles(rows: int, columns: int, names: str = "c") -> Any:
     with described() as found:
-        sums, stored = _sums("c", rows, columns), _sums("s", rows, columns)
-        with implemented(stored, [sums]):
+        sums = [_sums(name, rows, columns) for name in names]
+        stored = _sums("s", rows, columns)
+        with implemented(stored, sums):
             for row, column in product(range(rows), range(columns)):
                 place = stored[row, column, 0, 0]
                 _store_tile(row * columns + column, place, _wide(ROW_BYTES))
     return found.get()
+
+
+def _store_both_tiles(rows: int, columns: int) -> Any:
+    return _store_tiles(rows, columns, "cd")  # which are the same registers
 
 
 def _lay_out(rows: int, columns: int) -> Any:

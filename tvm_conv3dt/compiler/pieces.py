@@ -6,13 +6,14 @@ third the rest: their sum is the number itself, where none is below ``2**-126``,
 Of the nine products of two numbers' pieces six are made. Those that are not are off the product by less than ``2**-23`` of it, two
 units of float32's roundoff; and by nothing where the product has no more than 24 bits, as then one of its factors has pieces of zero.
 
-The first pieces' product is kept apart from the other five, the *corrections*: these are ``2**-7`` of it at most, so that adding them
-up costs next to nothing of what rounding does to the sum of the first; and what an infinity or NaN makes of
-corrections is NaN or infinite, by which they are known and left out.
+The other five, the *corrections*, are ``2**-7`` of the first pieces' product at most, and summed before it: rounding a sum that
+has no others yet costs next to nothing of what rounding does to the sum of the first. They are right for finite numbers only:
+`tvm_conv3dt.compiler.mending` sees to the others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tvm_ffi
@@ -20,7 +21,7 @@ from tvm import ir, tirx
 
 from tvm_conv3dt.compiler.elements import STORED_BFLOAT16, narrow, widen
 
-__all__ = ["CORRECTIONS", "PIECES", "corrected", "piece", "split_pieces"]
+__all__ = ["CORRECTIONS", "PIECES", "piece", "split_number", "split_pieces"]
 
 PIECES = 3
 """Numbers of bfloat16 that make up one of float32."""
@@ -40,6 +41,14 @@ def piece(value: Any, number: Any, cast: bool) -> Any:
     that looks at all terms would not come to an end.
     """
     return tirx.call_pure_extern(STORED_BFLOAT16, _PIECE, value, number, int(cast))
+
+
+def split_number(value: Any, function: Callable[[Any], Any]) -> Any:
+    """Return what a `function` makes of the float32 that a value is a piece of, and zero where the value is, under conditions."""
+    if value.op.same_as(_EXTERN):
+        return function(value.args[1])
+    condition, piece, _ = value.args
+    return tirx.if_then_else(condition, split_number(piece, function), 0)
 
 
 def split_pieces(function: tirx.PrimFunc) -> tirx.PrimFunc:
@@ -79,12 +88,6 @@ def _piece(value: Any, number: Any, cast: bool) -> Any:
     for variable, term in reversed(steps):
         result = tirx.Let(variable, term, result)
     return result
-
-
-def corrected(total: Any, corrections: Any) -> Any:
-    """Return a sum of first pieces' products with its corrections, where these are numbers."""
-    found, none = tirx.Var("corrections", "float32"), tirx.const(0, "float32")
-    return tirx.Let(found, corrections, total + tirx.Select(_is_finite(found), found, none))
 
 
 def _is_finite(value: Any) -> Any:

@@ -16,6 +16,7 @@ from tvm import ir, s_tir, tirx
 from tvm.s_tir.pipeline import finalize_device_passes, finalize_host_passes
 
 from tvm_conv3dt.compiler.absent_taps import skip_absent_taps
+from tvm_conv3dt.compiler.mending import mend_sums
 from tvm_conv3dt.compiler.mmla import import_products
 from tvm_conv3dt.compiler.overlap import overlap_tiles
 from tvm_conv3dt.compiler.pair_products import multiply_pairs
@@ -39,7 +40,7 @@ _CARRIED = (REGISTER_ROWS, STREAM)
 def lower_blocks(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """Apply this package's rewrites of a scheduled function, whose blocks are still there."""
     function = shorten_tap_loops(skip_absent_taps(overlap_tiles(function)))
-    return _carry_annotations(split_pieces(function))
+    return _carry_annotations(split_pieces(mend_sums(function)))
 
 
 def _carry_annotations(function: tirx.PrimFunc) -> tirx.PrimFunc:

@@ -14,7 +14,7 @@ squares ``(mb, mi, i)``; with channels in blocks of squares ``(cb, nb, v)``, and
 
 Where numbers are split into pieces (`tvm_conv3dt.compiler.split_layout`) copies and packed filters have them, ``padded[n, d, kb, p, f,
 c]`` and ``packed[cb, td, th, tw, kb, p, nb, k, v, e]``, and there are two sums: ``accumulator`` of products of the first, and
-``corrections``.
+``corrections``, which are added up as ``sums``.
 
 A phase that has fewer taps than others takes fewer turns of the loops over taps: `tvm_conv3dt.compiler.tap_loops` sees to
 that.
@@ -30,7 +30,7 @@ from tvm import te, tirx
 from tvm_conv3dt.compiler.blocks import block_start
 from tvm_conv3dt.compiler.elements import widen
 from tvm_conv3dt.compiler.operands import Operands
-from tvm_conv3dt.compiler.pieces import CORRECTIONS, PIECES, corrected, piece
+from tvm_conv3dt.compiler.pieces import CORRECTIONS, PIECES, piece
 from tvm_conv3dt.compiler.place import Place
 from tvm_conv3dt.compiler.split_layout import SplitLayout
 from tvm_conv3dt.compiler.taps import places
@@ -60,17 +60,17 @@ def define_tiles(layout: TileLayout, operands: Operands, name: str) -> Any:
     split = isinstance(layout, SplitLayout)
     accumulator = _sums(layout, padded, operands, "accumulator", [(0, 0) if split else None])
     corrections = _sums(layout, padded, operands, "corrections", CORRECTIONS) if split else None
-    names = _names(layout)
+    names, sums = _names(layout), accumulator
+    if corrections is not None:
+
+        def both(*index: Any) -> Any:
+            return accumulator(*index) + corrections(*index)
+
+        sums = te.compute(accumulator.shape, both, "sums", varargs_names=names)
 
     def result(*index: Any) -> Any:
         channel = _channel(layout, dict(zip(names, index, strict=True)))
-        out_channel = layout.channel(channel)[-1]
-        if corrections is None:
-            return operands.result(accumulator(*index), out_channel)
-        # Named, as an activation uses it many times.
-        total = tirx.Var("total", accumulator.dtype)
-        value = corrected(accumulator(*index), corrections(*index))
-        return tirx.Let(total, value, operands.result(total, out_channel))
+        return operands.result(sums(*index), layout.channel(channel)[-1])
 
     return te.compute(accumulator.shape, result, name, varargs_names=names)
 

@@ -223,8 +223,10 @@ class Operator:
         return count
 
     def _needs_reference(self, filters: npt.NDArray[Any]) -> bool:
-        """Whether the kernel's zeros around the input would show: zero times infinity is NaN."""
-        if not any(before or after for before, after in (a.halo for a in self.workload.phase_axes)):
+        """Whether the kernel's zeros around the input would show, or zeros among a filter's pieces: zero times infinity is NaN."""
+        around = any(any(axis.halo) for axis in self.workload.phase_axes)
+        in_pieces = numpy_dtype(self._kernel.packed_dtype).itemsize < self._dtype.itemsize
+        if not (around or in_pieces):
             return False
         # Infinities and NaN survive a sum, which needs no memory. Only large float64 overflow one without them.
         with np.errstate(all="ignore"):

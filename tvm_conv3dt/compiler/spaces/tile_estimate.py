@@ -32,8 +32,9 @@ _COPY_BYTES_PER_CYCLE = 8  # of a position's channels
 _COPY_CYCLES = 7  # where a position lies
 _SPLIT_SLACK = 1.1  # times what products of pieces take in fact
 _LATENCY_CYCLES = 58  # from a product to the next of the same sum
-_SPLIT_FILTERS_SLACK = 1.6  # times, where every filter is read for few positions: pieces are larger than what they make up
-_SPLIT_TILE_CYCLES = 600  # registers cleared and stored twice
+_SPLIT_TILE_CYCLES = (
+    300  # as `_TILE_CYCLES`, and from the last correction to the first other product
+)
 
 
 def tile_estimate(layout: TileLayout, device: Device, point: Point) -> float:
@@ -79,8 +80,6 @@ def tile_estimate(layout: TileLayout, device: Device, point: Point) -> float:
         # Each task's filters come from far, once.
         task += panel * fetch(device, filters)
         once = _copying(layout, device, far_rows * workload.batch) / device.cores + _TASK_CYCLES
-        if split:
-            task *= _SPLIT_FILTERS_SLACK
         return task * ceil(tasks / device.cores) + once
     tasks = planes // point.task_d * ceil(layout.tiles / share)
     if point.order == "phases":  # a task makes one of depth and height

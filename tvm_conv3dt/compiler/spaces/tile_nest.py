@@ -9,7 +9,7 @@ there, with bias and activation, to the output. What differs is the order of the
     "phases"   parallel (n, qd, parts of a plane, rd, rh); rw, blocks of channels; tiles of positions
     "filters"  parallel (blocks of channels, rd, rh, rw); n, qd, tiles of positions
 
-as in `tvm_conv3dt.compiler.spaces.channel_nest`. Each task of the first three copies the rows that it reads, with zeros around them and
+as in `tvm_conv3dt.compiler.spaces.channel_nest`. "phases" is for split numbers, and "filters" is not. Each task of the first three copies the rows that it reads, with zeros around them and
 after the last channel; "filters" copies the (small) input once.
 """
 
@@ -22,8 +22,9 @@ from typing import Any
 
 from tvm import s_tir
 
-from tvm_conv3dt.compiler.amx import tile_intrinsics
+from tvm_conv3dt.compiler.amx import TileIntrinsics, tile_intrinsics
 from tvm_conv3dt.compiler.definition import ROWS
+from tvm_conv3dt.compiler.mending import MENDED, WATCHED
 from tvm_conv3dt.compiler.spaces.point import (
     Choose,
     Family,
@@ -63,10 +64,10 @@ def families(layout: TileLayout, device: Device) -> Iterator[Family]:
     orders = ["rows", "panels"]
     # Rows that are turned are copied for a task, where it reads or makes them.
     if not dilated and not layout.by_rows:
-        # Pieces take so much memory that tasks are small, unless they read what one phase does.
-        if isinstance(layout, SplitLayout) and prod(layout.phases[:2]) > 1:
-            orders.append("phases")
-        if bytes_copied <= most_bytes(layout.workload):
+        if isinstance(layout, SplitLayout):
+            # Pieces take so much memory that tasks are small, unless they read what one phase does.
+            orders += ["phases"] * (prod(layout.phases[:2]) > 1)
+        elif bytes_copied <= most_bytes(layout.workload):
             orders.append("filters")
     for order in orders:
         yield Family(order, layout.column_squares, layout.squares)
@@ -144,7 +145,7 @@ def apply(
     order = family.order
     scalar = "amx_bf16" not in device.cpu_features
     names = tile_intrinsics(layout.squares, layout.column_squares, scalar)
-    accumulator, y = sch.get_sblock("accumulator"), sch.get_sblock("y")
+    y = sch.get_sblock("y")
     stored = sch.get_sblock(ROWS) if layout.turned_back else y
     mark(sch, y, layout.name, order)
     for name, value in (("vectors", family.vectors), ("tile_h", family.tile_h), ("tile_w", 1)):
@@ -178,35 +179,54 @@ def apply(
     outer = sch.fuse(*parallel)
     sch.parallel(outer)
 
-    # Sums of a tile: in registers, then in memory, from where they are stored.
-    summed = [accumulator]
-    if isinstance(layout, SplitLayout):
-        summed.append(sch.get_sblock("corrections"))
-    sums = [_at(sch, layout, each, middle[-1]) for each in summed]
-
+    sums = _place_sums(sch, layout, middle[-1])
     _store(sch, layout, (nb, v))
     if layout.turned_back:
         turn_back(sch, layout, rd, SQUARE)
     _copy(sch, layout, None if order == "filters" else outer)
 
-    for block, cached in zip(summed, sums, strict=True):
-        initial = sch.decompose_reduction(block, sch.get_loops(block)[-10])
-        tensorize(sch, sch.get_loops(initial)[-4:], names.clear)
-        multiply = names.multiply if block is accumulator else names.correct
-        tensorize(sch, sch.get_loops(block)[-6:], multiply)
-        tensorize(sch, sch.get_loops(cached)[-4:], names.store)
+    _multiply(sch, layout, names, sums)
 
 
-def _at(sch: s_tir.Schedule, layout: TileLayout, block: Any, tile: Any) -> Any:
-    """Let a block make a tile's sums in registers, and return the block that has them in memory."""
-    sch.set_scope(block, 0, "local")
-    sums = sch.cache_write(block, 0, "local")
-    for each in (sums, block):
-        sch.compute_at(each, tile, preserve_unit_loops=True)
-    *_, mi, nb, i, v, jd, jh, jw, kb, k, e = sch.get_loops(block)
-    sch.reorder(jd, jh, jw, kb, mi, nb, i, v, k, e)
-    mark_tap_loops(sch, (jd, jh, jw), layout)
+def _place_sums(sch: s_tir.Schedule, layout: TileLayout, tile: Any) -> Any:
+    """Let the sums of a tile be made in registers, and return the block that has them in memory, from where they are stored."""
+    accumulator = sch.get_sblock("accumulator")
+    sch.set_scope(accumulator, 0, "local")
+    made = [accumulator]
+    if isinstance(layout, SplitLayout):
+        made.insert(0, sch.get_sblock("corrections"))
+        sch.set_scope(made[0], 0, "local")
+        sums = sch.get_sblock("sums")
+        sch.set_scope(sums, 0, "local")
+    else:
+        sums = sch.cache_write(accumulator, 0, "local")
+    sch.compute_at(sums, tile, preserve_unit_loops=True)
+    for block in made:
+        sch.compute_at(block, tile, preserve_unit_loops=True)
+        *_, mi, nb, i, v, jd, jh, jw, kb, k, e = sch.get_loops(block)
+        sch.reorder(jd, jh, jw, kb, mi, nb, i, v, k, e)
+        mark_tap_loops(sch, (jd, jh, jw), layout)
     return sums
+
+
+def _multiply(sch: s_tir.Schedule, layout: TileLayout, names: TileIntrinsics, sums: Any) -> None:
+    """Let the unit make the sums: those of all other products go on where those of the corrections are."""
+    if not isinstance(layout, SplitLayout):
+        _tensorize(sch, "accumulator", names.clear, names.multiply)
+        tensorize(sch, sch.get_loops(sums)[-4:], names.store)
+        return
+    _tensorize(sch, "corrections", names.clear, names.correct)
+    _tensorize(sch, "accumulator", names.go_on, names.multiply)
+    tensorize(sch, sch.get_loops(sums)[-4:], names.store_both)
+    sch.annotate(sch.get_sblock("sums_o"), MENDED, "corrections")
+
+
+def _tensorize(sch: s_tir.Schedule, name: str, begin: str, multiply: str) -> None:
+    """Let intrinsics begin a tile's sums, and add products to them."""
+    block = sch.get_sblock(name)
+    initial = sch.decompose_reduction(block, sch.get_loops(block)[-10])
+    tensorize(sch, sch.get_loops(initial)[-4:], begin)
+    tensorize(sch, sch.get_loops(block)[-6:], multiply)
 
 
 def _copy(sch: s_tir.Schedule, layout: TileLayout, task: Any) -> None:
@@ -233,6 +253,7 @@ def _copy(sch: s_tir.Schedule, layout: TileLayout, task: Any) -> None:
     if isinstance(layout, SplitLayout):
         vectors, vector = sch.split(channels, [None, SQUARE])
         sch.reorder(vectors, pieces)  # which have the first steps in common
+        sch.annotate(padded, WATCHED, 1)
         # A last vector that channels do not fill stands apart.
         sch.annotate(sch.fuse(blocks, vectors), "pragma_loop_partition_hint", 1)
     else:

@@ -1,0 +1,210 @@
+"""Sums of split numbers that infinities spoil, made again.
+
+An infinity, or NaN, is its own first piece. In corrections, where the filter's piece may be zero or of the other sign, it makes what
+it should not. So each task looks at what it splits of the input, which costs next to nothing, and when it has met one it makes
+the sums of each tile once more, without corrections: where such a sum is not finite, it is right. See
+`tvm_conv3dt.compiler.pieces`. Filters that are not finite never get here: see `tvm_conv3dt.runtime.operator`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+import tvm_ffi
+from tvm import ir, s_tir, tirx
+
+from tvm_conv3dt.compiler.expressions import at
+from tvm_conv3dt.compiler.pieces import split_number
+
+__all__ = ["MENDED", "WATCHED", "mend_sums"]
+
+WATCHED = "conv3d_transpose.watched"
+"""Annotation of the block that splits the input, whose innermost loops are one over pieces and a vector."""
+
+MENDED = "conv3d_transpose.mended"
+"""Annotation of the block that has a tile's sums in memory: the name of the block that makes the corrections."""
+
+_INFINITY = 0x7F800000  # its bits; those of NaN are more
+_MAGNITUDE = 0x7FFFFFFF
+
+
+def mend_sums(function: tirx.PrimFunc) -> tirx.PrimFunc:
+    """Let tasks of a scheduled function, whose blocks are still there, make sums again when they have met an infinity."""
+    lanes = _watched_lanes(function)
+    if lanes is None:
+        return function
+    extremes = tirx.decl_buffer((lanes,), "int32", "extremes", scope="local")
+    made = [extremes]
+
+    def loop(each: tirx.For) -> Any:
+        if each.kind == tirx.ForKind.PARALLEL:
+            body = tirx.SeqStmt([_clear(extremes, lanes), each.body])
+            return tirx.For(
+                each.loop_var, each.min, each.extent, each.kind, body, None, each.annotations
+            )
+        inner = each.body
+        if isinstance(inner, tirx.For) and _block(inner.body, WATCHED) is not None:
+            return tirx.SeqStmt([_watch(each, extremes), each])
+        return each
+
+    def sequence(each: tirx.SeqStmt) -> Any:
+        steps: list[Any] = []
+        for step in each.seq:
+            steps.append(step)
+            stored = _stored(step)
+            if stored is not None:
+                sums = stored.sums
+                plain = tirx.decl_buffer(sums.shape, sums.dtype, "plain", scope="local")
+                made.append(plain)
+                again = tirx.SeqStmt(_again(steps, stored, plain))
+                worst = reduce(tirx.max, [tirx.BufferLoad(extremes, [n]) for n in range(lanes)])
+                steps.append(tirx.IfThenElse(worst >= _INFINITY, again, None))
+        return tirx.SeqStmt(steps)
+
+    def root(block: s_tir.SBlock) -> Any:
+        if block.name_hint != "root":
+            return block
+        buffers = [*block.alloc_buffers, *made]
+        return s_tir.SBlock([], [], [], "root", block.body, alloc_buffers=buffers)
+
+    function = tvm_ffi.structural_map(function, (tirx.SeqStmt, sequence))
+    function = tvm_ffi.structural_map(function, (tirx.For, loop))
+    return tvm_ffi.structural_map(function, (s_tir.SBlock, root))
+
+
+def _block(step: Any, mark: str) -> s_tir.SBlock | None:
+    """Return the block that a step is, if it has an annotation."""
+    found = step.block if isinstance(step, s_tir.SBlockRealize) else None
+    return found if found is not None and mark in found.annotations else None
+
+
+# ---- the input
+
+
+def _watched_lanes(function: tirx.PrimFunc) -> int | None:
+    """Return the lanes of the vectors that are watched; None where nothing is."""
+    found: list[int] = []
+
+    def visit(loop: tirx.For) -> None:
+        if _block(loop.body, WATCHED) is not None:
+            found.append(int(loop.extent))
+
+    tvm_ffi.structural_walk(function, (tirx.For, visit))
+    return found[0] if found else None
+
+
+def _clear(extremes: Any, lanes: int) -> Any:
+    lane = tirx.Var("lane", "int32")
+    store = tirx.BufferStore(extremes, tirx.const(0, "int32"), [lane])
+    written = tirx.BufferRegion(extremes, [ir.Range(0, lanes)])
+    return _opaque("cleared", [], written, _vector(lane, lanes, store))
+
+
+def _watch(pieces: tirx.For, extremes: Any) -> Any:
+    """Return what looks at a vector of numbers whose pieces a loop makes: no more than the largest of all bits is kept."""
+    vector = pieces.body
+    realize = vector.body
+    block, lane = realize.block, vector.loop_var
+    value = split_number(block.body.value, lambda x: tirx.reinterpret("int32", x) & _MAGNITUDE)
+    value = _bound(value, realize, {pieces.loop_var: 0})
+    store = tirx.BufferStore(extremes, tirx.max(tirx.BufferLoad(extremes, [lane]), value), [lane])
+    lanes = int(vector.extent)
+    seen = tirx.BufferRegion(extremes, [ir.Range(0, lanes)])
+    body = _vector(lane, lanes, store)
+    fresh = tirx.Var("lane", "int32")
+    body = tvm_ffi.structural_map(
+        body, (ir.Var, lambda each: fresh if each.same_as(lane) else each)
+    )
+    return _opaque("watched", [seen], seen, body)
+
+
+# ---- the sums
+
+
+class _Stored:
+    """The block that has a tile's sums in memory, with what it writes told by the loops around its step."""
+
+    def __init__(self, realize: s_tir.SBlockRealize, loops: dict[Any, int]) -> None:
+        (written,) = realize.block.writes
+        self.corrections = str(realize.block.annotations[MENDED])
+        self.sums = written.source
+        self.region = [
+            ir.Range.from_min_extent(_bound(each.min, realize, loops), each.extent)
+            for each in written.region
+        ]
+
+
+def _stored(step: Any) -> _Stored | None:
+    """Return the block with a tile's sums, if a step is nothing but that, in loops of one turn."""
+    loops = {}
+    while isinstance(step, tirx.For):
+        loops[step.loop_var] = 0
+        step = step.body
+    return None if _block(step, MENDED) is None else _Stored(step, loops)
+
+
+def _again(steps: list[Any], stored: _Stored, plain: Any) -> list[Any]:
+    """Return the steps again without corrections, to other memory, and what takes from there what is not finite."""
+    sums, region = stored.sums, stored.region
+
+    def mend(place: list[Any]) -> Any:
+        found, without = (tirx.BufferLoad(each, place) for each in (sums, plain))
+        finite = tirx.abs(without) < tirx.const(float("inf"), sums.dtype)
+        return tirx.BufferStore(sums, tirx.Select(finite, found, without), place)
+
+    tile, read = (tirx.BufferRegion(each, region) for each in (sums, plain))
+    *before, last = (_without(step, f"{stored.corrections}_update") for step in steps)
+    last = tvm_ffi.structural_map(last, (ir.Var, lambda v: plain if v.same_as(sums) else v))
+    return [*before, last, _opaque("mended", [tile, read], tile, _each(region, mend))]
+
+
+def _without(step: Any, name: str) -> Any:
+    """Return a step without the parts of a sequence in it that are blocks whose names begin so."""
+
+    def visit(sequence: tirx.SeqStmt) -> Any:
+        kept = [each for each in sequence.seq if not _first_block(each).startswith(name)]
+        return kept[0] if len(kept) == 1 else tirx.SeqStmt(kept)
+
+    return tvm_ffi.structural_map(step, (tirx.SeqStmt, visit))
+
+
+def _first_block(step: Any) -> str:
+    while isinstance(step, tirx.For):
+        step = step.body
+    return str(step.block.name_hint) if isinstance(step, s_tir.SBlockRealize) else ""
+
+
+# ---- statements
+
+
+def _bound(expression: Any, realize: s_tir.SBlockRealize, values: dict[Any, int]) -> Any:
+    """Return an expression of a block by the loops around it, some of which have a value."""
+    names = [each.var for each in realize.block.iter_vars]
+
+    def value(variable: tirx.Var) -> Any:
+        pairs = zip(names, realize.iter_values, strict=True)
+        return next((value for name, value in pairs if variable.same_as(name)), variable)
+
+    return at(tvm_ffi.structural_map(expression, (tirx.Var, value)), values)
+
+
+def _opaque(name: str, reads: list[Any], written: Any, body: Any) -> s_tir.SBlockRealize:
+    return s_tir.SBlockRealize([], True, s_tir.SBlock([], reads, [written], name, body))
+
+
+def _vector(lane: Any, lanes: int, statement: Any) -> Any:
+    zero = tirx.const(0, "int32")
+    return tirx.For(lane, zero, tirx.const(lanes, "int32"), tirx.ForKind.VECTORIZED, statement)
+
+
+def _each(region: list[ir.Range], statement: Callable[[list[Any]], Any]) -> Any:
+    """Return loops over a region around a statement of each place; the last is a vector."""
+    loops = [tirx.Var("i", "int32") for _ in region]
+    place = [each.min + loop for each, loop in zip(region, loops, strict=True)]
+    result = _vector(loops[-1], int(region[-1].extent), statement(place))
+    for loop, each in reversed(list(zip(loops[:-1], region[:-1], strict=True))):
+        zero = tirx.const(0, "int32")
+        result = tirx.For(loop, zero, each.extent, tirx.ForKind.SERIAL, result)
+    return result
