@@ -15,6 +15,7 @@ from tvm_conv3dt.runtime import arrays, cuda_memory, frameworks
 from tvm_conv3dt.runtime.cuda_call import CudaCall
 from tvm_conv3dt.runtime.cuda_frameworks import NO_WAIT, NONE
 from tvm_conv3dt.runtime.device_arrays import framework_on, tensor_of
+from tvm_conv3dt.runtime.host_place import Shapes
 
 __all__ = ["CudaPlace"]
 
@@ -63,6 +64,10 @@ class CudaPlace:
         with tvm_ffi.use_raw_stream(self.device, 0):
             yield
         cuda_memory.synchronize(self.device, 0)
+
+    def direct(self, x: Any, out: Any, shapes: Shapes, dtype: np.dtype[Any]) -> None:
+        """Return None: a stream is to be found for every call."""
+        del x, out, shapes, dtype
 
     def call(self, x: Any, out: Any, dtype: np.dtype[Any]) -> CudaCall:
         """Return one call's arrays, on the caller's stream."""

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tvm_ffi
 
 from tvm_conv3dt import memory
 from tvm_conv3dt.runtime import arrays, frameworks, thread_pool
 
-__all__ = ["HostPlace"]
+__all__ = ["HostPlace", "Shapes"]
 
 Array = npt.NDArray[Any]
+Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 class HostPlace:
@@ -43,6 +45,23 @@ class HostPlace:
         """Give the thread its pool."""
         thread_pool.prepare()
         return contextlib.nullcontext()
+
+    def direct(
+        self, x: Any, out: Any, shapes: Shapes, dtype: np.dtype[Any]
+    ) -> tuple[Any, Any, Array] | None:
+        """Return tensors over NumPy arrays that kernels take as they are, and `out`, or a new one; None where more is to be seen to.
+
+        All that `call` does takes longer than a small layer's kernel should: by then that has pushed Python out of the caches.
+        """
+        read, written = shapes
+        if not _is_plain(x, read, dtype):
+            return None
+        if out is None:
+            out = self._reserve.empty(written, dtype)
+        elif not _is_plain(out, written, dtype) or np.may_share_memory(x, out):
+            return None
+        thread_pool.prepare()
+        return tvm_ffi.from_dlpack(x), tvm_ffi.from_dlpack(out), out
 
     def call(self, x: Any, out: Any, dtype: np.dtype[Any]) -> _HostCall:
         """Return one call's arrays."""
@@ -79,6 +98,17 @@ class HostPlace:
             return frameworks.like(x, result)
         frameworks.mark_changed(out)
         return out
+
+
+def _is_plain(array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    """Whether it is a NumPy array of that shape and dtype, contiguous, aligned and writable; no bfloat16, which NumPy does not export."""
+    return (
+        type(array) is np.ndarray
+        and array.dtype is dtype
+        and array.shape == shape
+        and array.flags.carray
+        and dtype.kind == "f"
+    )
 
 
 class _HostCall:

@@ -54,6 +54,7 @@ class Operator:
         self._kernel = kernel
         self._library = library  # as long as its code may run
         self._dtype = layer.workload.numpy_dtype
+        self._shapes = layer.workload.input, layer.workload.output_shape
         self._run = library.function(layer.run_symbol)
         self._pack = library.function(layer.pack_symbol)
         # One value, so that a call beside `set_filters` takes both of the same filters.
@@ -158,6 +159,13 @@ class Operator:
         LibraryError
             If the compiled code reports a failure.
         """
+        constants, slow = self._filters
+        if slow is None:
+            direct = self._place.direct(x, out, self._shapes, self._dtype)
+            if direct is not None:
+                read, written, result = direct
+                self._invoke(self._run, read, *constants, written)
+                return result
         with self._place.call(x, out, self._dtype) as call:
             batches = self._batches(call.shape)
             batch, *rest = self.workload.output_shape

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tvm_conv3dt.errors import DeviceError, describe
-from tvm_conv3dt.runtime.host_place import HostPlace
+from tvm_conv3dt.runtime.host_place import HostPlace, Shapes
 
 __all__ = ["Call", "Place", "place_for"]
 
@@ -54,6 +54,11 @@ class Place(Protocol):
 
     def packing(self) -> AbstractContextManager[object]:
         """Return a context in which filters are packed; they are at its end, for calls on any stream."""
+
+    def direct(
+        self, x: Any, out: Any, shapes: Shapes, dtype: np.dtype[Any]
+    ) -> tuple[Any, Any, Any] | None:
+        """Return tensors of a call's arrays of the shapes of input and output, and the result, where nothing but the kernel is left to do."""
 
     def call(self, x: Any, out: Any, dtype: np.dtype[Any]) -> AbstractContextManager[Call]:
         """Return one call's arrays."""
