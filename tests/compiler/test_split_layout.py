@@ -12,6 +12,7 @@ from tvm_conv3dt.compiler.spaces import llvm
 from tvm_conv3dt.compiler.spaces.point import Point
 from tvm_conv3dt.compiler.split_layout import SPLIT, SplitLayout
 from tvm_conv3dt.compiler.tile_layout import TileLayout
+from tvm_conv3dt.spec import Workload
 
 from .geometries import evenly
 
@@ -37,6 +38,22 @@ def test_filters_have_three_pieces():
     made = SplitLayout.of(evenly((33, 40)), (1, 2))
     assert made.packed_shape == (2, 3, 3, 3, 2, 3, 2, 16, 16, 2)
     assert made.itemsize == 6
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pitch"), [(2, 2, 32), (3, 2, 33), (4, 2, 33), (3, 1, 33), (5, 1, 34)]
+)
+def test_rows_share_the_zeros_between_them(kernel, stride, pitch):
+    workload = evenly((32, 32), kernel=kernel, stride=stride, width=32)
+    assert SplitLayout.of(workload, (2, 2)).pitch == pitch
+
+
+@pytest.mark.parametrize(("height", "tiles"), [(4, 4), (8, 8), (16, 16), (17, 18), (31, 32)])
+def test_tasks_can_share_the_tiles_of_a_plane(height, tiles):
+    workload = Workload.make(
+        (1, 2, height, 32, 32), (1, 2, 2, 32, 32), (1, 2, 2 * height, 64, 32), (1, 2, 2)
+    )
+    assert SplitLayout.of(workload, (2, 2)).tiles == tiles
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 
 pytest.importorskip("tvm")
 
+from tvm_conv3dt.compiler.split_layout import SplitLayout
 from tvm_conv3dt.compiler.tile_layout import TileLayout
 from tvm_conv3dt.spec import Workload
 
@@ -83,10 +84,11 @@ def test_packed_filters_are_whole_squares():
     assert made.packed_dtype == "uint16"
 
 
+@pytest.mark.parametrize(("kind", "dtype"), [(TileLayout, "bfloat16"), (SplitLayout, "float32")])
 @pytest.mark.parametrize("name", COMMON)
-def test_no_tap_of_any_position_leaves_the_plane(name):
-    workload = make(COMMON[name], 1, 8, 8).recast(dtype="bfloat16")
-    made = TileLayout.of(workload, (2, 1))
+def test_no_tap_of_any_position_leaves_the_plane(name, kind, dtype):
+    workload = make(COMMON[name], 1, 8, 8).recast(dtype=dtype)
+    made = kind.of(workload, (2, 1))
     _, height, width = made.axes
     (_, (rows, _)), (columns, _) = made.margins, made.halo
     read = [

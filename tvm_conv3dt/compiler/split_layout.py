@@ -20,6 +20,7 @@ SPLIT = "amx-split-"
 """What names of these formulations begin with."""
 
 _MOST_CORES = 4
+_TASKS = range(4, 9)  # tiles of a plane
 
 
 def pays(formulation: str, device: Device) -> bool:
@@ -42,6 +43,29 @@ class SplitLayout(TileLayout):
     def fits(cls, workload: Workload) -> bool:
         """Whether there is such a layout of a workload."""
         return workload.product_dtype == "float32" and workload.reached
+
+    @cached_property
+    def pitch(self) -> int:
+        """Positions from a row to the next: zeros after a row are those before the next one."""
+        width = self.axes[2]
+        return max(width.input + max(self.halo), width.quotients)
+
+    @cached_property
+    def reach(self) -> int:
+        """How many positions after its own first one a tap may read."""
+        _, height, width = self.axes
+        rows = self.row_sizes[1] - height.quotients
+        return rows * self.pitch + width.input + sum(self.halo) - width.quotients
+
+    @cached_property
+    def tiles(self) -> int:
+        """Tiles of positions of a plane; so many, where there are many, that tasks can take some each."""
+        if self.by_rows:
+            return super().tiles
+        tiles = -(-self.flat // self.positions)
+        while tiles > _TASKS[-1] and all(tiles % each for each in _TASKS):
+            tiles += 1
+        return tiles
 
     @property
     def itemsize(self) -> int:
