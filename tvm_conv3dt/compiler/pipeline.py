@@ -21,6 +21,7 @@ from tvm_conv3dt.compiler.mmla import import_products
 from tvm_conv3dt.compiler.overlap import overlap_tiles
 from tvm_conv3dt.compiler.pair_products import multiply_pairs
 from tvm_conv3dt.compiler.pieces import split_pieces
+from tvm_conv3dt.compiler.prefetching import prefetch_planes
 from tvm_conv3dt.compiler.registers import split_registers
 from tvm_conv3dt.compiler.rolling import roll_planes
 from tvm_conv3dt.compiler.rounding import round_to_bfloat16
@@ -39,7 +40,7 @@ _CARRIED = (REGISTER_ROWS, STREAM)
 
 def lower_blocks(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """Apply this package's rewrites of a scheduled function, whose blocks are still there."""
-    function = shorten_tap_loops(skip_absent_taps(overlap_tiles(function)))
+    function = prefetch_planes(shorten_tap_loops(skip_absent_taps(overlap_tiles(function))))
     return _carry_annotations(split_pieces(mend_sums(function)))
 
 

@@ -18,6 +18,7 @@ from tvm_conv3dt.compiler.mmla import BLOCK
 from tvm_conv3dt.compiler.mmla_layout import MmlaLayout
 from tvm_conv3dt.compiler.pair_layout import PairLayout
 from tvm_conv3dt.compiler.spaces.channel_nest import stores_vectors
+from tvm_conv3dt.compiler.spaces.dot_nest import asks_ahead
 from tvm_conv3dt.compiler.spaces.llvm import layout_of, points
 from tvm_conv3dt.compiler.spaces.memory_model import NEAR, TURN_CYCLES, fetch, write
 from tvm_conv3dt.compiler.spaces.point import Point
@@ -37,6 +38,8 @@ _TILE_CYCLES = 16  # start, bias, activation and store of one tile, less what it
 _BLOCK_CYCLES = 4  # of a vector of float16 that is added to two of float32
 _TAP_CYCLES = 4  # one turn of the loops over taps
 _TASK_CYCLES = 200
+_NEAR_BYTES_PER_CYCLE = 60  # of the second cache, in part behind arithmetic
+_AHEAD = 0.5  # of what data from far take, where they are asked for ahead
 _RUN_CYCLES = 400  # of the rows of one channel that are together where channels come first: far from all others
 
 
@@ -100,7 +103,9 @@ def _dot_estimate(layout: DotLayout, device: Device, point: Point) -> float:
         times *= depth.taps
     if point.order.startswith("rows") and rows_near * depth.taps > kept:
         times *= outputs_per_row_phase
-    row += times * row_bytes * fetch(device, prod(workload.input_spatial) * row_bytes / width.input)
+    far = times * row_bytes * fetch(device, prod(workload.input_spatial) * row_bytes / width.input)
+    row += far * (_AHEAD if asks_ahead(workload, device, point.order) else 1.0)
+    row += layout.row_vectors * _dot_near_bytes(layout, device, point) / _NEAR_BYTES_PER_CYCLE
     tasks_h = ceil(height.quotients / point.task_h)
     rows_of_task = min(point.task_h, height.quotients) * (depth.quotients if deep else 1)
     tasks = workload.batch * tasks_h * (1 if deep else depth.quotients)
@@ -110,6 +115,21 @@ def _dot_estimate(layout: DotLayout, device: Device, point: Point) -> float:
     written = point.task_h * depth.phases * height.phases
     task += _turning_back(layout, written * width.output, written)
     return float(task * ceil(tasks / device.cores))
+
+
+def _dot_near_bytes(layout: DotLayout, device: Device, point: Point) -> float:
+    """Return the bytes that one vector of a row, all phases, has from the second cache: of the input, and of filters."""
+    depth, height, _ = layout.axes
+    read = layout.inputs * layout.workload.in_channels * layout.itemsize  # of one row
+    filters = float(prod(layout.packed_shape) * layout.itemsize)
+    near = 0.75 * device.l1_bytes
+    if not point.order.startswith("columns"):
+        phases = depth.phases * height.phases
+        return depth.kernel * height.kernel * read + filters * (filters / phases > near)
+    stretch = depth.taps * (point.task_h + height.taps - 1) * read
+    if stretch + filters <= near:
+        return stretch / point.task_h
+    return depth.kernel * height.kernel * read + filters
 
 
 def _pair_cost(device: Device) -> float:

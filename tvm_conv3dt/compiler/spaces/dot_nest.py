@@ -7,7 +7,8 @@ taps and blocks of input channels; then a tree of shuffles adds their lanes up. 
     "columns"   parallel (n, qd, tasks of qh); vectors of the row; qh; rd, rh
 
 and "rows-deep", "columns-deep" with qd in the task, outermost. "columns" reads a stretch of the input's rows for all
-phases while it is near; a "deep" task finds the planes that its neighbours in depth share still in cache.
+phases while it is near; a "deep" task finds the planes that its neighbours in depth share still in cache, and asks for the
+next one (`tvm_conv3dt.compiler.prefetching`).
 
 The input is read where it lies. The first and the last vector of a row, whose taps leave the input, are code of
 their own, in which every condition is decided.
@@ -16,12 +17,14 @@ their own, in which every condition is decided.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 from tvm import s_tir
 
 from tvm_conv3dt.compiler.definition import ROWS
 from tvm_conv3dt.compiler.dot_layout import DOT_HALVES, DotLayout
 from tvm_conv3dt.compiler.intrinsics import lane_sums
+from tvm_conv3dt.compiler.prefetching import PREFETCHED
 from tvm_conv3dt.compiler.spaces.point import (
     Choose,
     Family,
@@ -32,8 +35,17 @@ from tvm_conv3dt.compiler.spaces.point import (
 from tvm_conv3dt.compiler.spaces.row_copies import copy_input, turn_back
 from tvm_conv3dt.compiler.spaces.workspace import fits
 from tvm_conv3dt.device import Device
+from tvm_conv3dt.spec import Workload
 
-__all__ = ["ORDERS", "apply", "families", "holds_halves", "points", "task_h_candidates"]
+__all__ = [
+    "ORDERS",
+    "apply",
+    "asks_ahead",
+    "families",
+    "holds_halves",
+    "points",
+    "task_h_candidates",
+]
 
 ORDERS = ("rows", "columns", "rows-deep", "columns-deep")
 
@@ -58,6 +70,12 @@ def holds_halves(layout: DotLayout, device: Device) -> bool:
     """
     live = layout.outputs + layout.inputs + layout.axes[2].kernel
     return device.arch == "x86_64" and live < device.vector_registers
+
+
+def asks_ahead(workload: Workload, device: Device, order: str) -> bool:
+    """Whether tasks ask for planes ahead: where they go through planes, which come from far."""
+    size = prod(workload.input) * workload.itemsize
+    return order.endswith("deep") and size > device.l2_bytes
 
 
 def points(layout: DotLayout, device: Device, family: Family) -> Iterator[Point]:
@@ -114,10 +132,14 @@ def apply(
     for loop in (*half, a_f, a_e, jw):
         sch.unroll(loop)
     sch.vectorize(a_v)
-    *_, i_f, i_e, i_v = sch.get_loops(sch.decompose_reduction(accumulator, jd))
+    initial = sch.decompose_reduction(accumulator, jd)
+    *_, i_f, i_e, i_v = sch.get_loops(initial)
     sch.unroll(i_f)
     sch.unroll(i_e)
     sch.vectorize(i_v)
+    if asks_ahead(layout.workload, device, order):
+        ahead = layout.axes[0].offsets[1] + 1
+        sch.annotate(initial, PREFETCHED, f"{ahead} {layout.positions} {vectors}")
 
     *_, s_f, s_e, s_v = sch.get_loops(sums)
     sch.unroll(s_f)
