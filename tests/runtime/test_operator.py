@@ -126,6 +126,16 @@ def test_filters_and_bias_may_have_any_layout(bundle, layout):
     np.testing.assert_array_equal(op(x), reference(workload, x, filters, bias))
 
 
+@pytest.mark.parametrize(("offset", "copied"), [(0, False), (16, True), (3, True)])
+def test_upload_aligns_what_is_not(plain, offset, copied):
+    op, x, expected = plain
+    given = at_offset(x, offset)
+    held = op.upload(given)
+    assert (held is not given) == copied
+    assert held.ctypes.data % 64 == 0
+    np.testing.assert_array_equal(op(held), expected)
+
+
 def test_filters_are_copied(bundle):
     workload = bundle.workloads["test/biased"]
     x, filters, bias = integer_data(workload, 3)

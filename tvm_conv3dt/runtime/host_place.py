@@ -68,8 +68,10 @@ class HostPlace:
         return _HostCall(self._reserve, x, out, dtype)
 
     def upload(self, array: Array) -> Array:
-        """Return the array as kernels take it: itself, or else a copy."""
-        return arrays.direct(array, array.dtype)
+        """Return the array as kernels like it best: itself, or else a copy."""
+        start = array.__array_interface__["data"][0]
+        good = arrays.is_direct(array) and start % memory.ALIGNMENT == 0
+        return array if good else memory.aligned_copy(array)
 
     def download(self, value: Any, dtype: np.dtype[Any]) -> Array:
         """Return an array as NumPy's, over the same memory."""

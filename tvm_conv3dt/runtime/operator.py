@@ -185,7 +185,8 @@ class Operator:
         """Return a NumPy array where calls use it in place, for calls that need no framework.
 
         On a GPU it is a copy, a tensor of tvm-ffi. Calls with such tensors are queued on tvm-ffi's stream; `synchronize`
-        waits for them. On the CPU it is the array itself, or a copy where the compiled code needs one.
+        waits for them. On the CPU it is the array itself, or a copy aligned to 64 bytes, as results and other frameworks' tensors
+        are: where input channels are in the lanes of vectors, calls with another take up to a quarter longer.
         """
         return self._place.upload(array)
 

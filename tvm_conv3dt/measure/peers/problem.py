@@ -54,8 +54,9 @@ class Problem:
 
     @classmethod
     def of(cls, workload: Workload, report: Report = lambda text: None) -> Problem:
-        """Return the problem of a workload, on random data."""
-        return cls(workload, *random_data(workload, seed=0), report)
+        """Return the problem of a workload, on random data; the input is aligned as frameworks' own tensors are."""
+        x, filters, bias = random_data(workload, seed=0)
+        return cls(workload, aligned_copy(x), filters, bias, report)
 
     def cast(self, dtype: str) -> Problem:
         """Return the same values as another dtype."""
