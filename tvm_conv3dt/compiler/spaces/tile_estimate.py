@@ -32,9 +32,7 @@ _COPY_BYTES_PER_CYCLE = 8  # of a position's channels
 _COPY_CYCLES = 7  # where a position lies
 _SPLIT_SLACK = 1.1  # times what products of pieces take in fact
 _LATENCY_CYCLES = 58  # from a product to the next of the same sum
-_SPLIT_TILE_CYCLES = (
-    300  # as `_TILE_CYCLES`, and from the last correction to the first other product
-)
+_SPLIT_TILE_CYCLES = 300  # as `_TILE_CYCLES`, with products of two kinds that wait for each other
 
 
 def tile_estimate(layout: TileLayout, device: Device, point: Point) -> float:

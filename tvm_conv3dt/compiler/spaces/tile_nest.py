@@ -9,8 +9,8 @@ there, with bias and activation, to the output. What differs is the order of the
     "phases"   parallel (n, qd, parts of a plane, rd, rh); rw, blocks of channels; tiles of positions
     "filters"  parallel (blocks of channels, rd, rh, rw); n, qd, tiles of positions
 
-as in `tvm_conv3dt.compiler.spaces.channel_nest`. "phases" is for split numbers, and "filters" is not. Each task of the first three copies the rows that it reads, with zeros around them and
-after the last channel; "filters" copies the (small) input once.
+as in `tvm_conv3dt.compiler.spaces.channel_nest`. "phases" is for split numbers, and "filters" is not. Each task of the first three
+copies the rows that it reads, with zeros around them and after the last channel; "filters" copies the (small) input once.
 """
 
 from __future__ import annotations
