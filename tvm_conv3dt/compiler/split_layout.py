@@ -48,7 +48,7 @@ class SplitLayout(TileLayout):
     def pitch(self) -> int:
         """Positions from a row to the next: zeros after a row are those before the next one."""
         width = self.axes[2]
-        return max(width.input + max(self.halo), width.quotients)
+        return max(width.input + max(self.halo), width.quotients, self.least_pitch)
 
     @cached_property
     def reach(self) -> int:

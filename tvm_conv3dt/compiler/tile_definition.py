@@ -143,12 +143,21 @@ def _padded(layout: TileLayout, operands: Operands) -> Any:
         exists += [row < rows_before + height.input] * (rows_after > 0 or filled)
         exists += [column >= before] * (before > 0)
         exists += [column < before + width.input] * (after > 0)
-        exists += [c < workload.in_channels] * (layout.packed_channels > workload.in_channels)
+        beyond = layout.packed_channels > workload.in_channels
+        if number is None:
+            exists += [c < workload.in_channels] * beyond
+        # Of split numbers the last vector is one too: under a condition each of its lanes would be split alone.
+        read = tirx.min(c, workload.in_channels - 1) if beyond and number is not None else c
         if layout.turned:
-            value = turned(n, d, row, column - before, c)
+            value = turned(n, d, row, column - before, read)
         else:
-            value = operands.stored(n, d - planes_before, row - rows_before, column - before, c)
-        value = operands.rounded(value) if number is None else piece(value, number, cast=True)
+            value = operands.stored(n, d - planes_before, row - rows_before, column - before, read)
+        if number is None:
+            value = operands.rounded(value)
+        else:
+            none = tirx.const(0, "float32")
+            whole = tirx.Select(c < workload.in_channels, value, none) if beyond else value
+            value = piece(whole, number, cast=True)
         return tirx.if_then_else(tirx.all(*exists), value, zero) if exists else value
 
     outer, channels = (workload.batch, layout.row_sizes[0]), layout.packed_channels

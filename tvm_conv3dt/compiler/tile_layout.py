@@ -96,10 +96,15 @@ class TileLayout(UnitLayout):
         longer: a square lies in one row then.
         """
         before, after = self.halo
-        needed = before + self.axes[2].input + after
+        needed = max(before + self.axes[2].input + after, self.least_pitch)
         whole = -(-needed // SQUARE) * SQUARE
         few = (whole - needed) * _ZEROS <= needed and self.channels <= SQUARE
         return whole if few else needed
+
+    @property
+    def least_pitch(self) -> int:
+        """The least distance of rows: of one position each two, as TVM finds no bounds of taps of rows and columns that count alike."""
+        return 2 if self.axes[2].kernel > 1 else 1
 
     @cached_property
     def flat(self) -> int:

@@ -34,6 +34,10 @@ CASES = {
     **{f"{c} inputs": ((1, 1), evenly((c, 16))) for c in (1, 33, 60)},
     **{f"{c} outputs": ((1, 2), evenly((32, c))) for c in (17, 60)},
     "output ends early": ((2, 2), evenly((32, 40), tail=1)),
+    "rows of one position": (
+        (1, 1),
+        Workload.make((2, 2, 7, 1, 19), (3, 5, 3, 20, 19), (2, 5, 19, 1, 20), (3, 3, 1)),
+    ),
     "bias and relu": ((1, 2), evenly((32, 32), bias=True, activation="relu")),
     **{
         f"tile of {rows}x{columns}": ((rows, columns), evenly((64, 16 * columns), width=17))
