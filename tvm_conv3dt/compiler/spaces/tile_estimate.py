@@ -29,6 +29,7 @@ _SCALAR = 8.0  # times what a vector takes: rounded by integers
 _TASK_CYCLES = 400
 _L2_BYTES_PER_CYCLE = 32
 _COPY_BYTES_PER_CYCLE = 8  # of a position's channels
+_SPLIT_COPY_BYTES_PER_CYCLE = 5  # of pieces of them
 _COPY_CYCLES = 7  # where a position lies
 _SPLIT_SLACK = 1.1  # times what products of pieces take in fact
 _LATENCY_CYCLES = 58  # from a product to the next of the same sum
@@ -118,9 +119,10 @@ def _stream(device: Device, working_set: float) -> float:
 def _copying(layout: TileLayout, device: Device, copies: float) -> float:
     """Return the cycles for copying so many bytes of positions."""
     positions = copies / (layout.packed_channels * layout.itemsize)
+    split = isinstance(layout, SplitLayout)
     return (
         positions * _COPY_CYCLES
-        + copies / _COPY_BYTES_PER_CYCLE
+        + copies / (_SPLIT_COPY_BYTES_PER_CYCLE if split else _COPY_BYTES_PER_CYCLE)
         + 2 * copies * fetch(device, copies)  # written, and read at first
     )
 
