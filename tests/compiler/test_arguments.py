@@ -6,7 +6,8 @@ pytest.importorskip("tvm")
 
 from tvm import te, tirx
 
-from tvm_conv3dt.compiler.arguments import element_aligned, replace_buffers
+from tvm_conv3dt.compiler.arguments import element_aligned
+from tvm_conv3dt.compiler.expressions import replaced
 
 
 @pytest.fixture
@@ -37,6 +38,6 @@ def test_name_of_no_argument_changes_nothing(function):
 
 def test_argument_is_replaced_wherever_it_is_used(function):
     other = tirx.decl_buffer((4,), "float32", "other")
-    text = str(replace_buffers(function, [(function.params[0], other)]))
+    text = str(replaced(function, [(function.params[0], other)]))
     assert "other[v_i] * other[v_i]" in text
     assert "a[" not in text

@@ -1,4 +1,4 @@
-"""The arguments of a function: their alignment, and buffers in place of others.
+"""The arguments of a function: their alignment.
 
 TVM assumes 64-byte-aligned data and emits aligned moves. An ordinary NumPy array is aligned to 16
 bytes, a slice of one to its element: passing those would crash the process. So every array that a
@@ -8,13 +8,14 @@ aligned data cost nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import tvm
-import tvm_ffi
-from tvm import ir, tirx
+from tvm import tirx
 
-__all__ = ["element_aligned", "replace_buffers"]
+from tvm_conv3dt.compiler.expressions import replaced
+
+__all__ = ["element_aligned"]
 
 
 def element_aligned(function: tirx.PrimFunc, names: Iterable[str]) -> tirx.PrimFunc:
@@ -30,15 +31,4 @@ def element_aligned(function: tirx.PrimFunc, names: Iterable[str]) -> tirx.PrimF
         for p in function.params
         if p.name in wanted
     ]
-    return replace_buffers(function, pairs)
-
-
-def replace_buffers(
-    function: tirx.PrimFunc, pairs: Sequence[tuple[tirx.Buffer, tirx.Buffer]]
-) -> tirx.PrimFunc:
-    """Return `function` with the first buffer of each pair replaced everywhere by the second."""
-
-    def replace(var: ir.Var) -> ir.Var:
-        return next((new for old, new in pairs if var.same_as(old)), var)
-
-    return tvm_ffi.structural_map(function, (ir.Var, replace))
+    return replaced(function, pairs)

@@ -21,9 +21,10 @@ from tvm_conv3dt.compiler import (
     tap_definition,
     tile_definition,
 )
-from tvm_conv3dt.compiler.arguments import element_aligned, replace_buffers
+from tvm_conv3dt.compiler.arguments import element_aligned
 from tvm_conv3dt.compiler.dot_layout import DotLayout
 from tvm_conv3dt.compiler.elements import array_shape, index_of, narrow, stored_dtype
+from tvm_conv3dt.compiler.expressions import replaced
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.mmla_layout import MmlaLayout
@@ -182,4 +183,4 @@ def _store_in_order(function: tirx.PrimFunc, layout: AnyLayout) -> tirx.PrimFunc
 
     body = tvm_ffi.structural_map(function.body, [(tirx.BufferStore, store), (s_tir.SBlock, block)])
     function = tirx.PrimFunc([*arguments, y], body, function.ret_type, function.attrs)
-    return replace_buffers(function, [(rows_argument, rows)]) if turned else function
+    return replaced(function, [(rows_argument, rows)]) if turned else function

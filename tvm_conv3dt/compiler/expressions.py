@@ -1,21 +1,26 @@
-"""Expressions of the compiler with some variables given."""
+"""Expressions, and what has them, with other terms in the place of variables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tvm_ffi
-from tvm import sym, tirx
+from tvm import ir, sym, tirx
 
-__all__ = ["at"]
+__all__ = ["at", "replaced"]
 
 
 def at(expression: Any, values: Mapping[Any, int]) -> Any:
     """Return an integer expression, simplified, with variables replaced by the numbers that `values` gives them."""
+    pairs = [(each, tirx.const(number, each.ty.dtype)) for each, number in values.items()]
+    return sym.Analyzer().simplify(replaced(expression, pairs))
 
-    def substitute(each: tirx.Var) -> Any:
-        number = next((n for variable, n in values.items() if each.same_as(variable)), None)
-        return each if number is None else tirx.const(number, each.ty.dtype)
 
-    return sym.Analyzer().simplify(tvm_ffi.structural_map(expression, [(tirx.Var, substitute)]))
+def replaced(part: Any, pairs: Sequence[tuple[Any, Any]]) -> Any:
+    """Return an expression, a statement or a function with the first variable, or buffer, of each pair replaced by the second."""
+
+    def replace(each: ir.Var) -> Any:
+        return next((new for old, new in pairs if each.same_as(old)), each)
+
+    return tvm_ffi.structural_map(part, (ir.Var, replace))

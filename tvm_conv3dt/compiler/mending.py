@@ -15,8 +15,9 @@ from typing import Any
 import tvm_ffi
 from tvm import ir, s_tir, tirx
 
-from tvm_conv3dt.compiler.expressions import at
+from tvm_conv3dt.compiler.expressions import at, replaced
 from tvm_conv3dt.compiler.pieces import split_number
+from tvm_conv3dt.compiler.statements import inside, opaque
 
 __all__ = ["MENDED", "WATCHED", "mend_sums"]
 
@@ -40,7 +41,7 @@ def mend_sums(function: tirx.PrimFunc) -> tirx.PrimFunc:
 
     def loop(each: tirx.For) -> Any:
         if each.kind == tirx.ForKind.PARALLEL:
-            body = tirx.SeqStmt([_clear(extremes, lanes), each.body])
+            body = tirx.SeqStmt([_clear(extremes), each.body])
             return tirx.For(
                 each.loop_var, each.min, each.extent, each.kind, body, None, each.annotations
             )
@@ -95,29 +96,30 @@ def _watched_lanes(function: tirx.PrimFunc) -> int | None:
     return found[0] if found else None
 
 
-def _clear(extremes: Any, lanes: int) -> Any:
-    lane = tirx.Var("lane", "int32")
-    store = tirx.BufferStore(extremes, tirx.const(0, "int32"), [lane])
-    written = tirx.BufferRegion(extremes, [ir.Range(0, lanes)])
-    return _opaque("cleared", [], written, _vector(lane, lanes, store))
+def _clear(extremes: Any) -> Any:
+    whole = [ir.Range(0, extremes.shape[0])]
+    body = _each(whole, lambda lane: tirx.BufferStore(extremes, tirx.const(0, "int32"), lane))
+    return opaque("cleared", [], [tirx.BufferRegion(extremes, whole)], body)
 
 
 def _watch(pieces: tirx.For, extremes: Any) -> Any:
     """Return what looks at a vector of numbers whose pieces a loop makes: no more than the largest of all bits is kept."""
     vector = pieces.body
     realize = vector.body
-    block, lane = realize.block, vector.loop_var
-    value = split_number(block.body.value, lambda x: tirx.reinterpret("int32", x) & _MAGNITUDE)
-    value = _bound(value, realize, {pieces.loop_var: 0})
-    store = tirx.BufferStore(extremes, tirx.max(tirx.BufferLoad(extremes, [lane]), value), [lane])
-    lanes = int(vector.extent)
-    seen = tirx.BufferRegion(extremes, [ir.Range(0, lanes)])
-    body = _vector(lane, lanes, store)
-    fresh = tirx.Var("lane", "int32")
-    body = tvm_ffi.structural_map(
-        body, (ir.Var, lambda each: fresh if each.same_as(lane) else each)
+    bits = split_number(
+        realize.block.body.value, lambda x: tirx.reinterpret("int32", x) & _MAGNITUDE
     )
-    return _opaque("watched", [seen], seen, body)
+    bits = _bound(bits, realize, {pieces.loop_var: 0})
+
+    def look(lane: list[Any]) -> Any:
+        extreme = tirx.max(
+            tirx.BufferLoad(extremes, lane), replaced(bits, [(vector.loop_var, *lane)])
+        )
+        return tirx.BufferStore(extremes, extreme, lane)
+
+    whole = [ir.Range(0, extremes.shape[0])]
+    seen = [tirx.BufferRegion(extremes, whole)]
+    return opaque("watched", seen, seen, _each(whole, look))
 
 
 # ---- the sums
@@ -138,11 +140,8 @@ class _Stored:
 
 def _stored(step: Any) -> _Stored | None:
     """Return the block with a tile's sums, if a step is nothing but that, in loops of one turn."""
-    loops = {}
-    while isinstance(step, tirx.For):
-        loops[step.loop_var] = 0
-        step = step.body
-    return None if _block(step, MENDED) is None else _Stored(step, loops)
+    found, loops = inside(step)
+    return None if _block(found, MENDED) is None else _Stored(found, loops)
 
 
 def _again(steps: list[Any], stored: _Stored, plain: Any) -> list[Any]:
@@ -156,8 +155,8 @@ def _again(steps: list[Any], stored: _Stored, plain: Any) -> list[Any]:
 
     tile, read = (tirx.BufferRegion(each, region) for each in (sums, plain))
     *before, last = (_without(step, f"{stored.corrections}_update") for step in steps)
-    last = tvm_ffi.structural_map(last, (ir.Var, lambda v: plain if v.same_as(sums) else v))
-    return [*before, last, _opaque("mended", [tile, read], tile, _each(region, mend))]
+    last = replaced(last, [(sums, plain)])
+    return [*before, last, opaque("mended", [tile, read], [tile], _each(region, mend))]
 
 
 def _without(step: Any, name: str) -> Any:
@@ -171,9 +170,8 @@ def _without(step: Any, name: str) -> Any:
 
 
 def _first_block(step: Any) -> str:
-    while isinstance(step, tirx.For):
-        step = step.body
-    return str(step.block.name_hint) if isinstance(step, s_tir.SBlockRealize) else ""
+    found, _ = inside(step)
+    return str(found.block.name_hint) if isinstance(found, s_tir.SBlockRealize) else ""
 
 
 # ---- statements
@@ -181,30 +179,16 @@ def _first_block(step: Any) -> str:
 
 def _bound(expression: Any, realize: s_tir.SBlockRealize, values: dict[Any, int]) -> Any:
     """Return an expression of a block by the loops around it, some of which have a value."""
-    names = [each.var for each in realize.block.iter_vars]
-
-    def value(variable: tirx.Var) -> Any:
-        pairs = zip(names, realize.iter_values, strict=True)
-        return next((value for name, value in pairs if variable.same_as(name)), variable)
-
-    return at(tvm_ffi.structural_map(expression, (tirx.Var, value)), values)
-
-
-def _opaque(name: str, reads: list[Any], written: Any, body: Any) -> s_tir.SBlockRealize:
-    return s_tir.SBlockRealize([], True, s_tir.SBlock([], reads, [written], name, body))
-
-
-def _vector(lane: Any, lanes: int, statement: Any) -> Any:
-    zero = tirx.const(0, "int32")
-    return tirx.For(lane, zero, tirx.const(lanes, "int32"), tirx.ForKind.VECTORIZED, statement)
+    names = (each.var for each in realize.block.iter_vars)
+    pairs = list(zip(names, realize.iter_values, strict=True))
+    return at(replaced(expression, pairs), values)
 
 
 def _each(region: list[ir.Range], statement: Callable[[list[Any]], Any]) -> Any:
     """Return loops over a region around a statement of each place; the last is a vector."""
     loops = [tirx.Var("i", "int32") for _ in region]
-    place = [each.min + loop for each, loop in zip(region, loops, strict=True)]
-    result = _vector(loops[-1], int(region[-1].extent), statement(place))
-    for loop, each in reversed(list(zip(loops[:-1], region[:-1], strict=True))):
-        zero = tirx.const(0, "int32")
-        result = tirx.For(loop, zero, each.extent, tirx.ForKind.SERIAL, result)
+    kinds = [*[tirx.ForKind.SERIAL] * (len(region) - 1), tirx.ForKind.VECTORIZED]
+    result = statement([each.min + loop for each, loop in zip(region, loops, strict=True)])
+    for loop, each, kind in reversed(list(zip(loops, region, kinds, strict=True))):
+        result = tirx.For(loop, tirx.const(0, "int32"), each.extent, kind, result)
     return result

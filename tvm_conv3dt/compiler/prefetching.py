@@ -13,6 +13,7 @@ import tvm_ffi
 from tvm import ir, s_tir, tirx
 
 from tvm_conv3dt.compiler.expressions import at
+from tvm_conv3dt.compiler.statements import inside, opaque
 
 __all__ = ["PREFETCHED", "prefetch_planes"]
 
@@ -28,14 +29,10 @@ def prefetch_planes(function: tirx.PrimFunc) -> tirx.PrimFunc:
     x = function.params[0]
 
     def visit(sequence: tirx.SeqStmt) -> Any:
-        first, *others = sequence.seq
-        loops: dict[Any, int] = {}
-        while isinstance(first, tirx.For):
-            loops[first.loop_var] = 0
-            first = first.body
+        first, loops = inside(sequence.seq[0])
         if not isinstance(first, s_tir.SBlockRealize) or PREFETCHED not in first.block.annotations:
             return sequence
-        return tirx.SeqStmt([*_prefetches(x, first, loops), sequence.seq[0], *others])
+        return tirx.SeqStmt([*_prefetches(x, first, loops), *sequence.seq])
 
     return tvm_ffi.structural_map(function, (tirx.SeqStmt, visit))
 
@@ -74,4 +71,4 @@ def _prefetch(x: Any, index: list[Any]) -> Any:
     how = (tirx.const(each, "int32") for each in (_READ, _SECOND_CACHE, _DATA))
     ask = tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, *how))
     read = tirx.BufferRegion(x, [ir.Range.from_min_extent(each, 1) for each in index])
-    return s_tir.SBlockRealize([], True, s_tir.SBlock([], [read], [], "prefetched", ask))
+    return opaque("prefetched", [read], [], ask)

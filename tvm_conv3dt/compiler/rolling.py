@@ -16,7 +16,7 @@ from typing import Any
 import tvm_ffi
 from tvm import ir, s_tir, tirx
 
-from tvm_conv3dt.compiler.arguments import replace_buffers
+from tvm_conv3dt.compiler.expressions import replaced
 
 __all__ = ["ROLL", "roll_planes"]
 
@@ -48,10 +48,7 @@ def _taking_turns(making: tirx.For, reading: tirx.For, span: int) -> tirx.For:
     plane = making.loop_var
     first = tirx.const(span, plane.ty.dtype)
 
-    def shifted(variable: tirx.Var) -> Any:
-        return plane - first if variable.same_as(reading.loop_var) else variable
-
-    read = tvm_ffi.structural_map(reading.body, (tirx.Var, shifted))
+    read = replaced(reading.body, [(reading.loop_var, plane - first)])
     if span:
         read = tirx.IfThenElse(plane >= first, read, None)
     body = tirx.SeqStmt([making.body, read])
@@ -91,4 +88,4 @@ def _with_rings(function: tirx.PrimFunc, rings: dict[str, tuple[int, int]]) -> t
         return tirx.BufferStore(each.buffer, each.value, within(each.buffer, each.indices))
 
     body = tvm_ffi.structural_map(function.body, [(ir.TensorLoad, load), (tirx.BufferStore, store)])
-    return replace_buffers(function.with_body(body), buffers)
+    return replaced(function.with_body(body), buffers)

@@ -12,6 +12,7 @@ from typing import Any
 import tvm_ffi
 from tvm import ir, s_tir, tirx
 
+from tvm_conv3dt.compiler.expressions import replaced
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.taps import tap_of
 from tvm_conv3dt.phases import Axis
@@ -49,17 +50,10 @@ def shorten_tap_loops(function: tirx.PrimFunc) -> tirx.PrimFunc:
         if axis.taps == 1:
             # TVM no longer sees that of one turn, and would index arrays of registers by its number: they would be
             # in memory.
-            body = _with(body, loop.loop_var, loop.min)
+            body = replaced(body, [(loop.loop_var, loop.min)])
         return tirx.For(loop.loop_var, loop.min, _taps(axis, phase), loop.kind, body, None, others)
 
     return tvm_ffi.structural_map(function, (tirx.For, shorten))
-
-
-def _with(statement: Any, variable: Any, value: Any) -> Any:
-    """Return a statement with a value in the place of a variable."""
-    return tvm_ffi.structural_map(
-        statement, (ir.Var, lambda var: value if var.same_as(variable) else var)
-    )
 
 
 def _taps(axis: Axis, r: Any) -> Any:
@@ -87,9 +81,6 @@ def _phase(loop: tirx.For, name: str) -> Any:
     def visit_loop(inner: tirx.For) -> None:
         starts.append((inner.loop_var, inner.min))
 
-    def start(var: ir.Var) -> Any:
-        return next((value for inner, value in starts if var.same_as(inner)), var)
-
     tvm_ffi.structural_walk(loop, (s_tir.SBlockRealize, visit_block))
     tvm_ffi.structural_walk(loop.body, (tirx.For, visit_loop))
-    return tvm_ffi.structural_map(found[0], (ir.Var, start))
+    return replaced(found[0], starts)

@@ -143,21 +143,24 @@ def _padded(layout: TileLayout, operands: Operands) -> Any:
         exists += [row < rows_before + height.input] * (rows_after > 0 or filled)
         exists += [column >= before] * (before > 0)
         exists += [column < before + width.input] * (after > 0)
-        beyond = layout.packed_channels > workload.in_channels
+
+        def stored(channel: Any) -> Any:
+            if layout.turned:
+                return turned(n, d, row, column - before, channel)
+            place = d - planes_before, row - rows_before, column - before
+            return operands.stored(n, *place, channel)
+
+        has_channel = [c < workload.in_channels] * (layout.packed_channels > workload.in_channels)
         if number is None:
-            exists += [c < workload.in_channels] * beyond
-        # Of split numbers the last vector is one too: under a condition each of its lanes would be split alone.
-        read = tirx.min(c, workload.in_channels - 1) if beyond and number is not None else c
-        if layout.turned:
-            value = turned(n, d, row, column - before, read)
-        else:
-            value = operands.stored(n, d - planes_before, row - rows_before, column - before, read)
-        if number is None:
-            value = operands.rounded(value)
-        else:
+            exists += has_channel
+            value = operands.rounded(stored(c))
+        elif has_channel:
+            # A selection: under a condition each lane of the last vector would be split alone.
+            whole = stored(tirx.min(c, workload.in_channels - 1))
             none = tirx.const(0, "float32")
-            whole = tirx.Select(c < workload.in_channels, value, none) if beyond else value
-            value = piece(whole, number, cast=True)
+            value = piece(tirx.Select(*has_channel, whole, none), number, cast=True)
+        else:
+            value = piece(stored(c), number, cast=True)
         return tirx.if_then_else(tirx.all(*exists), value, zero) if exists else value
 
     outer, channels = (workload.batch, layout.row_sizes[0]), layout.packed_channels
