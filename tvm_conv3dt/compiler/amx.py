@@ -18,16 +18,16 @@ from typing import Any, NamedTuple
 from tvm import s_tir, tirx
 from tvm.script.ir_builder import tirx as builder
 
-from tvm_conv3dt.compiler.corrections import Product, correction_steps
+from tvm_conv3dt.compiler.amx_instructions import CLEAR, LOAD, MULTIPLY, STORE, instruction
 from tvm_conv3dt.compiler.descriptions import argument, described, implemented, loops
 from tvm_conv3dt.compiler.elements import STORED_BFLOAT16, widen
+from tvm_conv3dt.compiler.operand_registers import Product, correction_steps
 from tvm_conv3dt.compiler.pieces import CORRECTIONS, PIECES
 from tvm_conv3dt.compiler.unit_layout import DEPTH, REGISTERS, SQUARE
 
 __all__ = [
     "ROW_BYTES",
     "TileIntrinsics",
-    "instruction",
     "register_rows",
     "tile_intrinsics",
 ]
@@ -113,7 +113,7 @@ def register_rows(rows: int, columns: int, left: int) -> list[int]:
 def _clear(rows: int, columns: int) -> Any:
     with described() as found:
         sums = _sums("c", rows, columns)
-        with loops(sums, [], _sizes(rows, columns), "SSSS") as place:
+        with loops(sums, [], _sizes(rows, columns), "SSSS", CLEAR) as place:
             builder.buffer_store(sums, tirx.const(0, "float32"), place)
     return found.get()
 
@@ -124,7 +124,7 @@ def _multiply(rows: int, columns: int) -> Any:
         right = argument("b", (columns, _PAIRS, SQUARE, 2), STORED_BFLOAT16, "global")
         sums = _sums("c", rows, columns)
         sizes = (*_sizes(rows, columns), _PAIRS, 2)
-        with loops(sums, [sums, left, right], sizes, "SSSSRR") as (mi, nb, i, v, k, e):
+        with loops(sums, [sums, left, right], sizes, "SSSSRR", MULTIPLY) as (mi, nb, i, v, k, e):
             factors = left[mi * SQUARE + i, k * 2 + e], right[nb, k, v, e]
             a, b = (widen(each, STORED_BFLOAT16) for each in factors)
             place = [mi, nb, i, v]
@@ -137,7 +137,7 @@ def _correct(rows: int, columns: int) -> Any:
         left, right = _pieces(rows, columns)
         sums = _sums("c", rows, columns)
         sizes = (*_sizes(rows, columns), _PAIRS, 2)
-        with loops(sums, [sums, left, right], sizes, "SSSSRR") as (mi, nb, i, v, k, e):
+        with loops(sums, [sums, left, right], sizes, "SSSSRR", MULTIPLY) as (mi, nb, i, v, k, e):
 
             def product(p: int, q: int) -> Any:
                 factors = left[p, mi * SQUARE + i, k * 2 + e], right[q, nb, k, v, e]
@@ -153,7 +153,7 @@ def _correct(rows: int, columns: int) -> Any:
 def _store(rows: int, columns: int) -> Any:
     with described() as found:
         sums, stored = _sums("c", rows, columns), _sums("s", rows, columns)
-        with loops(stored, [sums], _sizes(rows, columns), "SSSS") as place:
+        with loops(stored, [sums], _sizes(rows, columns), "SSSS", STORE) as place:
             builder.buffer_store(stored, sums[tuple(place)], place)
     return found.get()
 
@@ -162,7 +162,7 @@ def _store_both(rows: int, columns: int) -> Any:
     with described() as found:
         sums, others = (_sums(name, rows, columns) for name in "cd")
         stored = _sums("s", rows, columns)
-        with loops(stored, [sums, others], _sizes(rows, columns), "SSSS") as place:
+        with loops(stored, [sums, others], _sizes(rows, columns), "SSSS", STORE) as place:
             builder.buffer_store(stored, sums[tuple(place)] + others[tuple(place)], place)
     return found.get()
 
@@ -176,7 +176,7 @@ def _clear_tiles(rows: int, columns: int) -> Any:
         sums = _sums("c", rows, columns)
         with implemented(sums, []):
             for number in range(rows * columns):
-                _emit("tilezero", number)
+                _emit(CLEAR, number)
     return found.get()
 
 
@@ -201,7 +201,7 @@ def _multiply_tiles(rows: int, columns: int) -> Any:
                 _load(number, right[column, 0, 0, 0], _wide(ROW_BYTES))
 
             def multiply(row: int, column: int, a: int, b: int) -> None:
-                _emit("tdpbf16ps", row * columns + column, a, b)
+                _emit(MULTIPLY, row * columns + column, a, b)
 
             kept = rows * columns  # first register of the operand that has fewer squares
             turning = list(range(kept + min(rows, columns), REGISTERS))
@@ -232,11 +232,13 @@ def _correct_tiles(rows: int, columns: int) -> Any:
         with implemented(sums, [sums, left, right]):
             for step in correction_steps(rows, columns):
                 if isinstance(step, Product):
-                    _emit("tdpbf16ps", *step)
-                elif step.left:
-                    _load(step.register, left[step.piece, step.square * SQUARE, 0], strides[1] * 2)
+                    _emit(MULTIPLY, *step)
+                    continue
+                of_left, piece, square = step.operand
+                if of_left:
+                    _load(step.register, left[piece, square * SQUARE, 0], strides[1] * 2)
                 else:
-                    _load(step.register, right[step.piece, step.square, 0, 0, 0], _wide(ROW_BYTES))
+                    _load(step.register, right[piece, square, 0, 0, 0], _wide(ROW_BYTES))
     return found.get()
 
 
@@ -291,11 +293,11 @@ def _sums(name: str, rows: int, columns: int) -> Any:
 
 
 def _load(number: int, element: Any, stride_bytes: Any) -> None:
-    _emit("tileloadd64", number, _address(element), tirx.Cast("int64", stride_bytes))
+    _emit(LOAD, number, _address(element), tirx.Cast("int64", stride_bytes))
 
 
 def _store_tile(number: int, element: Any, stride_bytes: Any) -> None:
-    _emit("tilestored64", number, _address(element), tirx.Cast("int64", stride_bytes))
+    _emit(STORE, number, _address(element), tirx.Cast("int64", stride_bytes))
 
 
 def _address(element: Any) -> Any:
@@ -308,9 +310,3 @@ def _wide(number: int) -> Any:
 
 def _emit(name: str, *operands: Any) -> None:
     builder.evaluate(instruction(name, *operands))
-
-
-def instruction(name: str, *operands: Any) -> Any:
-    """Return a call of one of AMX's instructions; numbers of registers are ints."""
-    words = [tirx.const(each, "uint8") if isinstance(each, int) else each for each in operands]
-    return tirx.call_llvm_intrin("void", f"llvm.x86.{name}", *words)

@@ -10,7 +10,10 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as builder
 
-__all__ = ["argument", "described", "implemented", "loops", "whole"]
+__all__ = ["STANDS_FOR", "argument", "described", "implemented", "loops", "whole"]
+
+STANDS_FOR = "pragma_conv3d_transpose.stands_for"
+"""Annotation of loops: the instruction that they are instead of."""
 
 
 @contextmanager
@@ -30,12 +33,16 @@ def implemented(written: Any, read: list[Any]) -> Iterator[None]:
 
 
 @contextmanager
-def loops(written: Any, read: list[Any], sizes: tuple[int, ...], kinds: str) -> Iterator[list[Any]]:
+def loops(
+    written: Any, read: list[Any], sizes: tuple[int, ...], kinds: str, instruction: str = ""
+) -> Iterator[list[Any]]:
     """Open loops and a block that describe something; yield its axes, of which `kinds` says ``"S"`` or ``"R"``.
 
-    A loop of one turn is none: a schedule's own is not compared with it.
+    A loop of one turn is none: a schedule's own is not compared with it. Passes take the loops for the `instruction`.
     """
     with implemented(written, read):
+        if instruction:
+            builder.sblock_attr({STANDS_FOR: instruction})
         turns = [size for size in sizes if size > 1]
         with builder.grid(*turns) as variables, builder.sblock("described"):
             bound = iter(variables if len(turns) > 1 else [variables])

@@ -8,7 +8,7 @@ from typing import Any
 import tvm_ffi
 from tvm import ir, sym, tirx
 
-__all__ = ["at", "replaced"]
+__all__ = ["at", "mentions", "replaced"]
 
 
 def at(expression: Any, values: Mapping[Any, int]) -> Any:
@@ -24,3 +24,15 @@ def replaced(part: Any, pairs: Sequence[tuple[Any, Any]]) -> Any:
         return next((new for old, new in pairs if each.same_as(old)), each)
 
     return tvm_ffi.structural_map(part, (ir.Var, replace))
+
+
+def mentions(part: Any, variable: Any) -> bool:
+    """Whether a variable is in an expression or a statement."""
+    found = False
+
+    def visit(each: ir.Var) -> None:
+        nonlocal found
+        found = found or each.same_as(variable)
+
+    tvm_ffi.structural_walk(part, (ir.Var, visit))
+    return found

@@ -18,7 +18,8 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as builder
 
 from tvm_conv3dt import tile_state
-from tvm_conv3dt.compiler.amx import ROW_BYTES, instruction
+from tvm_conv3dt.compiler.amx import ROW_BYTES
+from tvm_conv3dt.compiler.amx_instructions import instruction
 from tvm_conv3dt.compiler.target import target_of
 from tvm_conv3dt.compiler.tile_registers import CONFIGURATION_BYTES, configuration
 from tvm_conv3dt.device import Device

@@ -6,9 +6,9 @@ third the rest: their sum is the number itself, where none is below ``2**-126``,
 Of the nine products of two numbers' pieces six are made. Those that are not are off the product by less than ``2**-23`` of it, two
 units of float32's roundoff; and by nothing where the product has no more than 24 bits, as then one of its factors has pieces of zero.
 
-The other five, the *corrections*, are ``2**-7`` of the first pieces' product at most, and summed before it: rounding a sum that
-has no others yet costs next to nothing of what rounding does to the sum of the first. They are right for finite numbers only:
-`tvm_conv3dt.compiler.mending` sees to the others.
+The other five are the *corrections*, ``2**-7`` of the first pieces' product at most. They are right for finite numbers only:
+`tvm_conv3dt.compiler.mending` sees to the others. All six are added to the same sums, `tvm_conv3dt.compiler.joining` tells why that is
+as exact as vectors are.
 """
 
 from __future__ import annotations

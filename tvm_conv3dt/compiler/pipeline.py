@@ -16,10 +16,13 @@ from tvm import ir, s_tir, tirx
 from tvm.s_tir.pipeline import finalize_device_passes, finalize_host_passes
 
 from tvm_conv3dt.compiler.absent_taps import skip_absent_taps
+from tvm_conv3dt.compiler.deferring import defer_stores
+from tvm_conv3dt.compiler.joining import join_products
 from tvm_conv3dt.compiler.mending import mend_sums
 from tvm_conv3dt.compiler.mmla import import_products
 from tvm_conv3dt.compiler.overlap import overlap_tiles
 from tvm_conv3dt.compiler.pair_products import multiply_pairs
+from tvm_conv3dt.compiler.panel_prefetching import prefetch_panels
 from tvm_conv3dt.compiler.pieces import split_pieces
 from tvm_conv3dt.compiler.prefetching import prefetch_planes
 from tvm_conv3dt.compiler.registers import split_registers
@@ -78,6 +81,9 @@ def _pipeline() -> tuple[Any, Any, Any]:
             s_tir.transform.LowerOpaqueBlock(),
             tirx.transform.FlattenBuffer(),
             tirx.transform.NarrowDataType(32),
+            _pass(join_products),
+            _pass(prefetch_panels),
+            _pass(defer_stores),
             s_tir.transform.LoopPartition(),
             tirx.transform.VectorizeLoop(True),
             _pass(round_to_bfloat16),

@@ -15,12 +15,12 @@ from tvm import ir, s_tir, tirx
 from tvm_conv3dt.compiler.expressions import at
 from tvm_conv3dt.compiler.statements import inside, opaque
 
-__all__ = ["PREFETCHED", "prefetch_planes"]
+__all__ = ["LINE_BYTES", "PREFETCHED", "ask_for", "prefetch_planes"]
 
 PREFETCHED = "conv3d_transpose.prefetched"
 """Annotation of the block that clears a vector's sums, with axes as those of the results: planes ahead, positions of a vector, and vectors."""
 
-_LINE_BYTES = 64
+LINE_BYTES = 64
 _READ, _SECOND_CACHE, _DATA = 0, 2, 1
 
 
@@ -51,7 +51,7 @@ def _prefetches(x: Any, realize: s_tir.SBlockRealize, loops: dict[Any, int]) -> 
         return int(places[name][0].dom.extent)
 
     _, planes, rows, columns, channels = (int(size) for size in x.shape)
-    elements = _LINE_BYTES * 8 // tvm.DataType(x.dtype).bits
+    elements = LINE_BYTES * 8 // tvm.DataType(x.dtype).bits
     width = min(positions * vectors, columns)
     phases = count("rd") * count("rh")
     share = -(-width * channels // (elements * phases))
@@ -62,13 +62,17 @@ def _prefetches(x: Any, realize: s_tir.SBlockRealize, loops: dict[Any, int]) -> 
         tirx.min(index("qh"), rows - 1),
         tirx.min(index("f") * positions, columns - width),
     ]
+    # What lies past a row is the next one.
     return [_prefetch(x, [*start, (first + line) * elements]) for line in range(share)]
 
 
 def _prefetch(x: Any, index: list[Any]) -> Any:
-    # Only the address is used: what lies past a row is the next one.
-    address = tirx.address_of(tirx.BufferLoad(x, index))
-    how = (tirx.const(each, "int32") for each in (_READ, _SECOND_CACHE, _DATA))
-    ask = tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, *how))
     read = tirx.BufferRegion(x, [ir.Range.from_min_extent(each, 1) for each in index])
-    return opaque("prefetched", [read], [], ask)
+    return opaque("prefetched", [read], [], ask_for(x, index))
+
+
+def ask_for(array: Any, index: list[Any]) -> tirx.Evaluate:
+    """Return a statement that asks for the line of an element, to be in the second cache; only its address is used, and may be anything."""
+    address = tirx.address_of(tirx.BufferLoad(array, index))
+    how = (tirx.const(each, "int32") for each in (_READ, _SECOND_CACHE, _DATA))
+    return tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, *how))

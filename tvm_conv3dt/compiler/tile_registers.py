@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import tvm_ffi
 from tvm import ir, tirx
-from tvm.target import codegen
 
-from tvm_conv3dt.compiler.amx import ROW_BYTES, instruction
+from tvm_conv3dt.compiler.amx import ROW_BYTES
+from tvm_conv3dt.compiler.amx_instructions import CLEAR, instruction, uses
 from tvm_conv3dt.compiler.unit_layout import REGISTERS, SQUARE
 
 __all__ = ["CONFIGURATION_BYTES", "REGISTER_ROWS", "configuration", "configure_tiles"]
@@ -24,8 +24,6 @@ REGISTER_ROWS = "conv3d_transpose.register_rows"
 """Annotation of a block, then attribute of the function: the rows of each register, where they are not all a square's."""
 
 CONFIGURATION_BYTES = 64
-
-_LLVM = ir.Op.get("tirx.call_llvm_intrin")
 
 
 def configure_tiles(function: tirx.PrimFunc) -> tirx.PrimFunc:
@@ -89,15 +87,7 @@ def _configure(memory: Any, settings: npt.NDArray[np.uint8]) -> list[Any]:
 
 def _has_tiles(part: Any) -> bool:
     """Whether a part of a function clears tile registers, as all that use them do."""
-    clear = codegen.llvm_lookup_intrinsic_id("llvm.x86.tilezero")
-    found = False
-
-    def visit(call: ir.Call) -> None:
-        nonlocal found
-        found = found or (call.op.same_as(_LLVM) and int(call.args[0]) == clear)
-
-    tvm_ffi.structural_walk(part, (ir.Call, visit))
-    return found
+    return uses(part, CLEAR, really=True)
 
 
 def _without_scratch(body: Any) -> tuple[Any, list[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import ceil, gcd, prod
 
-from tvm_conv3dt.compiler.corrections import Load, correction_steps
+from tvm_conv3dt.compiler.operand_registers import Load, correction_steps
 from tvm_conv3dt.compiler.pieces import CORRECTIONS, PIECES
 from tvm_conv3dt.compiler.spaces.memory_model import NEAR, TURN_CYCLES, fetch, write
 from tvm_conv3dt.compiler.spaces.point import Point

@@ -86,10 +86,10 @@ def points(layout: TileLayout, device: Device, family: Family) -> Iterator[Point
 
 
 def _tasks(layout: TileLayout, device: Device, order: str) -> Iterator[tuple[int, int]]:
-    """Yield what a task may take of a plane, and the planes: several of them only where it takes all of each."""
+    """Yield what a task may take of a plane, and of how many planes."""
     for share in task_candidates(layout, device, order):
         for planes in plane_candidates(layout, device, order):
-            if planes == 1 or share == _whole(layout):
+            if planes == 1 or _fits(layout, device, order, share, planes):
                 yield share, planes
 
 
@@ -111,9 +111,7 @@ def plane_candidates(layout: TileLayout, device: Device, order: str) -> list[int
     if order == "phases" or inputs(depth, layout.folded[0], 1) == 1:
         return [1]
     found = [each for each in (1, 2, 4, 8, 16) if depth.quotients % each == 0]
-    return [
-        each for each in found if each == 1 or _fits(layout, device, order, _whole(layout), each)
-    ]
+    return [each for each in found if each == 1 or _fits(layout, device, order, 1, each)]
 
 
 def _fits(layout: TileLayout, device: Device, order: str, share: int, planes: int) -> bool:

@@ -1,62 +1,64 @@
-"""In which order a matrix unit's registers take the products of pieces that are corrections, for one step of a tile.
+"""Which registers of a matrix unit hold the operands of a step's products, where these are more than registers.
 
 Sums stay in the first registers. In the others are squares of operands, each until another needs the register, which takes that
-whose operand is used again the latest. So a tile of 2x2 squares loads 12 for 20 products.
+whose operand is used again the latest. So a tile of 2x2 squares loads 12 for the 20 products of pieces that are corrections, and 14
+for them and the 4 of first pieces.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable, Sequence
 from functools import cache
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tvm_conv3dt.compiler.pieces import CORRECTIONS
 from tvm_conv3dt.compiler.unit_layout import REGISTERS
 
-__all__ = ["Load", "Product", "correction_steps"]
+__all__ = ["Load", "Operand", "Product", "correction_steps", "register_steps"]
 
 
-class Load(NamedTuple):
-    """One square is loaded.
+class Operand(NamedTuple):
+    """One square of one piece.
 
     Attributes
     ----------
-    register : int
-        Where to.
     left : bool
         Whether it is one of positions, else of channels.
     piece, square : int
         Which one.
     """
 
-    register: int
     left: bool
     piece: int
     square: int
 
 
+class Load(NamedTuple):
+    """An operand is loaded into a register."""
+
+    register: int
+    operand: Any
+
+
 class Product(NamedTuple):
-    """Two squares are multiplied, and added to sums; all three are numbers of registers."""
+    """Two operands are multiplied, and added to sums; all three are numbers of registers."""
 
     sums: int
     left: int
     right: int
 
 
-@cache
-def correction_steps(rows: int, columns: int) -> tuple[Load | Product, ...]:
-    """Return the steps for a tile of so many squares of positions and of channels."""
-    products = [
-        (row * columns + column, (True, p, row), (False, q, column))
-        for (p, q), column, row in product(CORRECTIONS, range(columns), range(rows))
-    ]
+def register_steps(
+    products: Sequence[tuple[int, Hashable, Hashable]], registers: Iterable[int]
+) -> tuple[Load | Product, ...]:
+    """Return the steps that make products, in their order, each with a register of sums and two operands in `registers`."""
     uses = [operand for _, *operands in products for operand in operands]
-    holds: dict[int, tuple[bool, int, int] | None]
-    holds = dict.fromkeys(range(rows * columns, REGISTERS))
+    holds: dict[int, Hashable | None] = dict.fromkeys(registers)
     last_use = dict.fromkeys(holds, -1)
     steps: list[Load | Product] = []
 
-    def register(operand: tuple[bool, int, int], now: int) -> int:
+    def register(operand: Hashable, now: int) -> int:
         """Return the register with an operand of product number `now`, where it is loaded if need be."""
         if operand not in holds.values():
             later = uses[2 * now :]
@@ -69,7 +71,7 @@ def correction_steps(rows: int, columns: int) -> tuple[Load | Product, ...]:
 
             free = max(holds, key=idle)
             holds[free] = operand
-            steps.append(Load(free, *operand))
+            steps.append(Load(free, operand))
         number = next(each for each, held in holds.items() if held == operand)
         last_use[number] = now
         return number
@@ -77,3 +79,13 @@ def correction_steps(rows: int, columns: int) -> tuple[Load | Product, ...]:
     for now, (sums, left, right) in enumerate(products):
         steps.append(Product(sums, register(left, now), register(right, now)))
     return tuple(steps)
+
+
+@cache
+def correction_steps(rows: int, columns: int) -> tuple[Load | Product, ...]:
+    """Return the steps for the corrections of a tile of so many squares of positions and of channels; operands are of `Operand`."""
+    products = [
+        (row * columns + column, Operand(True, p, row), Operand(False, q, column))
+        for (p, q), column, row in product(CORRECTIONS, range(columns), range(rows))
+    ]
+    return register_steps(products, range(rows * columns, REGISTERS))

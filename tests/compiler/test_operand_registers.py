@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("tvm")
 
-from tvm_conv3dt.compiler.corrections import Load, correction_steps
+from tvm_conv3dt.compiler.operand_registers import Load, correction_steps, register_steps
 from tvm_conv3dt.compiler.pieces import CORRECTIONS
 from tvm_conv3dt.compiler.spaces.tile_nest import SPLIT_TILES
 from tvm_conv3dt.compiler.unit_layout import REGISTERS
@@ -18,7 +18,7 @@ def test_every_product_is_made_once(rows, columns):
     for step in correction_steps(rows, columns):
         if isinstance(step, Load):
             assert rows * columns <= step.register < REGISTERS
-            holds[step.register] = step
+            holds[step.register] = step.operand
         else:
             left, right = holds[step.left], holds[step.right]
             assert (left.left, right.left) == (True, False)
@@ -37,3 +37,9 @@ def test_registers_take_turns():
     """A load into one that was read just before would wait."""
     first = [each.register for each in correction_steps(2, 2) if isinstance(each, Load)][:4]
     assert len(set(first)) == 4
+
+
+def test_what_is_used_again_first_stays():
+    products = [(0, "a", "b"), (1, "c", "b"), (2, "a", "d")]
+    steps = register_steps(products, [5, 6, 7])
+    assert [each.operand for each in steps if isinstance(each, Load)] == ["a", "b", "c", "d"]
