@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("tvm")
 
-from tvm_conv3dt.compiler.operand_registers import Load, correction_steps, register_steps
+from tvm_conv3dt.compiler.operand_registers import Load, piece_steps, register_steps
 from tvm_conv3dt.compiler.pieces import CORRECTIONS
 from tvm_conv3dt.compiler.spaces.tile_nest import SPLIT_TILES
 from tvm_conv3dt.compiler.unit_layout import REGISTERS
@@ -15,7 +15,7 @@ from tvm_conv3dt.compiler.unit_layout import REGISTERS
 @pytest.mark.parametrize(("rows", "columns"), SPLIT_TILES)
 def test_every_product_is_made_once(rows, columns):
     holds, made = {}, []
-    for step in correction_steps(rows, columns):
+    for step in piece_steps(rows, columns):
         if isinstance(step, Load):
             assert rows * columns <= step.register < REGISTERS
             holds[step.register] = step.operand
@@ -30,12 +30,17 @@ def test_every_product_is_made_once(rows, columns):
 
 @pytest.mark.parametrize(("rows", "columns", "loads"), [(1, 1, 6), (2, 2, 12), (3, 1, 12)])
 def test_neighbours_share_what_is_loaded(rows, columns, loads):
-    assert sum(isinstance(each, Load) for each in correction_steps(rows, columns)) == loads
+    assert sum(isinstance(each, Load) for each in piece_steps(rows, columns)) == loads
+
+
+def test_first_pieces_come_last_and_need_few_more():
+    steps = piece_steps(2, 2, (*CORRECTIONS, (0, 0)))
+    assert sum(isinstance(each, Load) for each in steps) == 14
 
 
 def test_registers_take_turns():
     """A load into one that was read just before would wait."""
-    first = [each.register for each in correction_steps(2, 2) if isinstance(each, Load)][:4]
+    first = [each.register for each in piece_steps(2, 2) if isinstance(each, Load)][:4]
     assert len(set(first)) == 4
 
 

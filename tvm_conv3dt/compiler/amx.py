@@ -21,7 +21,7 @@ from tvm.script.ir_builder import tirx as builder
 from tvm_conv3dt.compiler.amx_instructions import CLEAR, LOAD, MULTIPLY, STORE, instruction
 from tvm_conv3dt.compiler.descriptions import argument, described, implemented, loops
 from tvm_conv3dt.compiler.elements import STORED_BFLOAT16, widen
-from tvm_conv3dt.compiler.operand_registers import Product, correction_steps
+from tvm_conv3dt.compiler.operand_registers import Product, piece_steps
 from tvm_conv3dt.compiler.pieces import CORRECTIONS, PIECES
 from tvm_conv3dt.compiler.unit_layout import DEPTH, REGISTERS, SQUARE
 
@@ -230,7 +230,7 @@ def _correct_tiles(rows: int, columns: int) -> Any:
         left, right = _pieces(rows, columns, [*strides, 1])
         sums = _sums("c", rows, columns)
         with implemented(sums, [sums, left, right]):
-            for step in correction_steps(rows, columns):
+            for step in piece_steps(rows, columns):
                 if isinstance(step, Product):
                     _emit(MULTIPLY, *step)
                     continue

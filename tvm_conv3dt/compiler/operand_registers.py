@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from tvm_conv3dt.compiler.pieces import CORRECTIONS
 from tvm_conv3dt.compiler.unit_layout import REGISTERS
 
-__all__ = ["Load", "Operand", "Product", "correction_steps", "register_steps"]
+__all__ = ["Load", "Operand", "Product", "piece_steps", "register_steps"]
 
 
 class Operand(NamedTuple):
@@ -82,10 +82,12 @@ def register_steps(
 
 
 @cache
-def correction_steps(rows: int, columns: int) -> tuple[Load | Product, ...]:
-    """Return the steps for the corrections of a tile of so many squares of positions and of channels; operands are of `Operand`."""
+def piece_steps(
+    rows: int, columns: int, pairs: tuple[tuple[int, int], ...] = CORRECTIONS
+) -> tuple[Load | Product, ...]:
+    """Return the steps for products of pairs of pieces, for a tile of so many squares of positions and of channels; operands are of `Operand`."""
     products = [
         (row * columns + column, Operand(True, p, row), Operand(False, q, column))
-        for (p, q), column, row in product(CORRECTIONS, range(columns), range(rows))
+        for (p, q), column, row in product(pairs, range(columns), range(rows))
     ]
     return register_steps(products, range(rows * columns, REGISTERS))

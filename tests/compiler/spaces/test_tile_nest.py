@@ -1,7 +1,6 @@
 """Is the nest for matrix units exact whatever the geometry: with their instructions, and with loops that stand for them?"""
 
 from dataclasses import replace
-
 from itertools import product
 
 import numpy as np

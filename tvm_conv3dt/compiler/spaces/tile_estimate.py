@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import ceil, gcd, prod
 
-from tvm_conv3dt.compiler.operand_registers import Load, correction_steps
-from tvm_conv3dt.compiler.pieces import CORRECTIONS, PIECES
+from tvm_conv3dt.compiler.operand_registers import Load, piece_steps
+from tvm_conv3dt.compiler.pieces import CORRECTIONS
 from tvm_conv3dt.compiler.spaces.memory_model import NEAR, TURN_CYCLES, fetch, write
 from tvm_conv3dt.compiler.spaces.point import Point
 from tvm_conv3dt.compiler.spaces.tile_nest import copied
@@ -33,7 +33,10 @@ _SPLIT_COPY_BYTES_PER_CYCLE = 5  # of pieces of them
 _COPY_CYCLES = 7  # where a position lies
 _SPLIT_SLACK = 1.1  # times what products of pieces take in fact
 _LATENCY_CYCLES = 58  # from a product to the next of the same sum
-_SPLIT_TILE_CYCLES = 300  # as `_TILE_CYCLES`, with products of two kinds that wait for each other
+_PANEL_CYCLES = 80  # where each tile begins with filters that are not the last one's
+_SPLIT_EXPOSED = 0.2  # of the cycles in which operands come near, beside products
+_HIDDEN = 0.7  # of the shorter one of a tile's products and results
+_PAIRS = (*CORRECTIONS, (0, 0))
 
 
 def tile_estimate(layout: TileLayout, device: Device, point: Point) -> float:
@@ -69,8 +72,10 @@ def tile_estimate(layout: TileLayout, device: Device, point: Point) -> float:
     split = isinstance(layout, SplitLayout)
     step = (_split_step if split else _step)(rows, columns, streamed)
     position = _POSITION_CYCLES + _VECTOR_CYCLES * columns * _stores(layout)
-    tile = steps * step + taps * _TAP_CYCLES + rows * SQUARE * position
-    tile += _SPLIT_TILE_CYCLES if split else _TILE_CYCLES
+    products, results = steps * step + taps * _TAP_CYCLES, rows * SQUARE * position
+    # The results of one are stored among the products of the next.
+    tile = products + results - _HIDDEN * min(products, results) + _TILE_CYCLES
+    tile += _PANEL_CYCLES * (point.order == "rows")
 
     all_tiles = float(layout.tiles * layout.blocks * phases)
     if point.order == "filters":
@@ -84,7 +89,8 @@ def tile_estimate(layout: TileLayout, device: Device, point: Point) -> float:
     if point.order == "phases":  # a task makes one of depth and height
         apart = prod(layout.phases[:2])
         tasks, all_tiles, filters = tasks * apart, all_tiles / apart, filters / apart
-    task = all_tiles / layout.tiles * share * point.task_d * tile + _TASK_CYCLES
+    # No products hide the results of a task's last tile.
+    task = all_tiles / layout.tiles * share * point.task_d * tile + results + _TASK_CYCLES
     task += _turning(layout, point)
     task += _copying(layout, device, task_rows) + filters * fetch(device, filters + task_rows)
     return task * ceil(tasks / device.cores) + write(workload, device, point.stream)
@@ -97,13 +103,13 @@ def _step(rows: int, columns: int, streamed: float) -> float:
 
 
 def _split_step(rows: int, columns: int, streamed: float) -> float:
-    """Return as `_step`, where numbers are split: first pieces are read once more."""
-    steps = correction_steps(rows, columns)
-    loads = rows + columns + sum(isinstance(each, Load) for each in steps)
+    """Return as `_step`, where numbers are split."""
+    steps = piece_steps(rows, columns, _PAIRS)
+    loads = sum(isinstance(each, Load) for each in steps) * _LOAD_CYCLES
     # Products of one sum wait for each other.
     product = max(_PRODUCT_CYCLES * _SPLIT_SLACK, _LATENCY_CYCLES / (rows * columns))
-    products = rows * columns * (1 + len(CORRECTIONS)) * product
-    return max(products, loads * _LOAD_CYCLES, streamed * (1 + 1 / PIECES))
+    products = rows * columns * len(_PAIRS) * product
+    return max(products, loads, streamed) + _SPLIT_EXPOSED * streamed
 
 
 def _stream(device: Device, working_set: float) -> float:

@@ -108,7 +108,7 @@ def task_candidates(layout: TileLayout, device: Device, order: str) -> list[int]
 def plane_candidates(layout: TileLayout, device: Device, order: str) -> list[int]:
     """Return the numbers of planes that a task may take; one only where its copies serve no other plane."""
     depth = layout.axes[0]
-    if order == "phases" or inputs(depth, layout.folded[0], 1) == 1:
+    if (layout.taps[0] if order == "phases" else inputs(depth, layout.folded[0], 1)) == 1:
         return [1]
     found = [each for each in (1, 2, 4, 8, 16) if depth.quotients % each == 0]
     return [each for each in found if each == 1 or _fits(layout, device, order, 1, each)]
@@ -124,7 +124,7 @@ def copied(layout: TileLayout, order: str, share: int, planes: int = 1) -> int:
     read, reach = inputs(layout.axes[0], layout.folded[0], planes, zeros), layout.reach
     if order == "phases":
         taps_d, taps_h, _ = layout.taps
-        read, reach = taps_d, (taps_h - 1) * layout.pitch + sum(layout.halo)
+        read, reach = taps_d + planes - 1, (taps_h - 1) * layout.pitch + sum(layout.halo)
     positions = share * (layout.pitch if layout.by_rows else layout.positions) + reach
     size = read * positions * layout.packed_channels * layout.itemsize
     if layout.turned:
