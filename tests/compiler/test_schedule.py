@@ -10,8 +10,13 @@ pytest.importorskip("tvm")
 
 from tvm_conv3dt.compiler import definition, schedule
 from tvm_conv3dt.compiler.schedule import Measurement
+from tvm_conv3dt.compiler.spaces import tile_nest
+from tvm_conv3dt.compiler.spaces.point import Point
+from tvm_conv3dt.compiler.split_layout import SplitLayout
 from tvm_conv3dt.errors import FileFormatError, SignatureError
 from tvm_conv3dt.spec import Workload
+
+from .geometries import evenly
 
 MEASURED = Measurement(
     median_ms=1.5,
@@ -206,6 +211,18 @@ def test_device_that_is_no_fallback_does_not_serve(tuned, host, tmp_path):
     schedule.write(tuned, tmp_path)
     device = replace(host, name="mine", fallback=())
     assert schedule.find(tuned.workload, device, [tmp_path]) is None
+
+
+def test_one_whose_copies_are_too_large_with_these_cores_is_passed_over(host, tmp_path):
+    workload = evenly((256, 16), width=100)
+    one, four = (replace(host, cores=each) for each in (1, 4))
+    layout = SplitLayout.of(workload, (1, 1))
+    share, less = (tile_nest.task_candidates(layout, each, "rows")[-1] for each in (one, four))
+    assert less < share
+    point = Point(layout.name, "rows", 1, 1, task_h=share)
+    schedule.write(schedule.point_schedule(workload, one, point), tmp_path)
+    assert schedule.find(workload, one, [tmp_path]).decisions["task_h"] == share
+    assert schedule.find(workload, four, [tmp_path]) is None
 
 
 def test_stale_schedule_is_an_error_and_not_passed_over(tuned, written, host, tmp_path):

@@ -186,7 +186,8 @@ def point_schedule(workload: Workload, device: Device, point: AnyPoint) -> Sched
 def find(workload: Workload, device: Device, folders: Iterable[Path]) -> Schedule | None:
     """Return the schedule of a workload for a device, or None.
 
-    One that does not pay with the device's cores is passed over: see `tvm_conv3dt.compiler.split_layout.pays`.
+    One that does not pay with the device's cores is passed over, see `tvm_conv3dt.compiler.split_layout.pays`, and one that was
+    tuned with fewer cores and takes more workspace with these than is allowed.
 
     Parameters
     ----------
@@ -208,9 +209,13 @@ def find(workload: Workload, device: Device, folders: Iterable[Path]) -> Schedul
             path = folder / name / f"{workload.id}.json"
             if path.is_file():
                 found = read(path, name)
-                if pays(found.formulation, device):
+                if pays(found.formulation, device) and _within_bounds(found, device):
                     return found
     return None
+
+
+def _within_bounds(found: Schedule, device: Device) -> bool:
+    return space_of(device).within_bounds(found.layout(device), device, found.decisions)
 
 
 def read(path: Path, device: str) -> Schedule:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -190,3 +190,11 @@ def _nest_of(layout: AnyLayout) -> Any:
     if isinstance(layout, MmlaLayout):
         return mmla_nest
     return dot_nest if isinstance(layout, DotLayout) else channel_nest
+
+
+def within_bounds(layout: AnyLayout, device: Device, decisions: Mapping[str, Any]) -> bool:
+    """Whether the copies that tasks make by these decisions are within bounds with so many cores as a device has."""
+    if not isinstance(layout, TileLayout):
+        return True
+    order, share, planes = (decisions.get(name, 1) for name in ("order", "task_h", "task_d"))
+    return tile_nest.fits(layout, device, order, share, planes)

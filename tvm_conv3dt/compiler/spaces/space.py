@@ -29,15 +29,25 @@ class Space:
     default_points : callable
         ``default_points(workload, device)`` gives the points expected to be the fastest of their formulations, the
         fastest first.
+    within_bounds : callable
+        ``within_bounds(layout, device, decisions)`` says whether what a schedule decided is allowed with the cores that a
+        device has.
     """
 
     layout_of: Callable[[Workload, Device, str], AnyLayout]
     families: Callable[..., Iterable[Any]]
     apply: Callable[..., None]
     default_points: Callable[..., list[Any]]
+    within_bounds: Callable[..., bool] = lambda *_: True
 
 
-_LLVM = Space(llvm.layout_of, llvm.families, llvm.apply, default_point.default_points)
+_LLVM = Space(
+    llvm.layout_of,
+    llvm.families,
+    llvm.apply,
+    default_point.default_points,
+    llvm.within_bounds,
+)
 _CUDA = Space(cuda.layout_of, cuda.families, cuda.apply, gpu_default_point.default_points)
 
 

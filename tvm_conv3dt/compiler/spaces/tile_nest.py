@@ -44,7 +44,7 @@ from tvm_conv3dt.compiler.tile_layout import TileLayout
 from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
 from tvm_conv3dt.device import Device
 
-__all__ = ["ORDERS", "SPLIT_TILES", "TILES", "apply", "families", "points"]
+__all__ = ["ORDERS", "SPLIT_TILES", "TILES", "apply", "families", "fits", "points"]
 
 ORDERS = ("rows", "panels", "phases", "filters")
 _SUM_BYTES = 4
@@ -89,7 +89,7 @@ def _tasks(layout: TileLayout, device: Device, order: str) -> Iterator[tuple[int
     """Yield what a task may take of a plane, and of how many planes."""
     for share in task_candidates(layout, device, order):
         for planes in plane_candidates(layout, device, order):
-            if planes == 1 or _fits(layout, device, order, share, planes):
+            if planes == 1 or fits(layout, device, order, share, planes):
                 yield share, planes
 
 
@@ -102,7 +102,7 @@ def task_candidates(layout: TileLayout, device: Device, order: str) -> list[int]
     """Return the numbers of tiles, or rows of tiles, of a plane that a task may take, with copies that stay within bounds."""
     whole = _whole(layout)
     found = [each for each in range(1, whole + 1) if whole % each == 0]
-    return [each for each in found if each == 1 or _fits(layout, device, order, each, 1)]
+    return [each for each in found if each == 1 or fits(layout, device, order, each, 1)]
 
 
 def plane_candidates(layout: TileLayout, device: Device, order: str) -> list[int]:
@@ -111,10 +111,13 @@ def plane_candidates(layout: TileLayout, device: Device, order: str) -> list[int
     if (layout.taps[0] if order == "phases" else inputs(depth, layout.folded[0], 1)) == 1:
         return [1]
     found = [each for each in (1, 2, 4, 8, 16) if depth.quotients % each == 0]
-    return [each for each in found if each == 1 or _fits(layout, device, order, 1, each)]
+    return [each for each in found if each == 1 or fits(layout, device, order, 1, each)]
 
 
-def _fits(layout: TileLayout, device: Device, order: str, share: int, planes: int) -> bool:
+def fits(layout: TileLayout, device: Device, order: str, share: int, planes: int) -> bool:
+    """Whether the copies of a task of each core stay within bounds, together; those of the smallest task always do."""
+    if order == "filters" or share == planes == 1:
+        return True
     return device.cores * copied(layout, order, share, planes) <= most_bytes(layout.workload)
 
 
