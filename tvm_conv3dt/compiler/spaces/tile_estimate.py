@@ -26,7 +26,7 @@ _POSITION_CYCLES = 5  # where it belongs
 _VECTOR_CYCLES = 2.5  # of results: loaded, bias, activation, rounded, stored
 _VECTOR = 4  # results that are worth one
 _SCALAR = 8.0  # times what a vector takes: rounded by integers
-_TASK_CYCLES = 400
+_TASK_CYCLES = 2000  # begun, and its first copies
 _L2_BYTES_PER_CYCLE = 32
 _COPY_BYTES_PER_CYCLE = 8  # of a position's channels
 _SPLIT_COPY_BYTES_PER_CYCLE = 5  # of pieces of them
@@ -34,6 +34,9 @@ _COPY_CYCLES = 7  # where a position lies
 _SPLIT_SLACK = 1.1  # times what products of pieces take in fact
 _LATENCY_CYCLES = 58  # from a product to the next of the same sum
 _PANEL_CYCLES = 80  # where each tile begins with filters that are not the last one's
+_SPLIT_TILE_CYCLES = (
+    300  # the same with products of pieces, of which few are near where a tile begins
+)
 _SPLIT_EXPOSED = 0.2  # of the cycles in which operands come near, beside products
 _HIDDEN = 0.7  # of the shorter one of a tile's products and results
 _PAIRS = (*CORRECTIONS, (0, 0))
@@ -74,7 +77,8 @@ def tile_estimate(layout: TileLayout, device: Device, point: Point) -> float:
     position = _POSITION_CYCLES + _VECTOR_CYCLES * columns * _stores(layout)
     products, results = steps * step + taps * _TAP_CYCLES, rows * SQUARE * position
     # The results of one are stored among the products of the next.
-    tile = products + results - _HIDDEN * min(products, results) + _TILE_CYCLES
+    tile = products + results - _HIDDEN * min(products, results)
+    tile += _SPLIT_TILE_CYCLES if split else _TILE_CYCLES
     tile += _PANEL_CYCLES * (point.order == "rows")
 
     all_tiles = float(layout.tiles * layout.blocks * phases)
