@@ -97,7 +97,6 @@ def promote(
                 measurer=own,
             )
     measurer.require_runnable(device)
-    device = device if device.kind == "cuda" else replace(device, cores=measurer.threads)
     logs = paths.user_logs() if logs is None else logs
     schedules = paths.user_schedules() if schedules is None else schedules
     result = []

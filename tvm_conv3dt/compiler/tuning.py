@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tvm_conv3dt import paths
@@ -119,7 +119,6 @@ def tune(
     end = None if time_limit is None else time.monotonic() + time_limit
     promotions = []
     with measurer_for(device, threads, fleet, on_note) as measurer:
-        device = device if device.kind == "cuda" else replace(device, cores=measurer.threads)
         ordered = sorted(named, key=lambda each: each.workload.flops)
         for index, each in enumerate(ordered):
             deadline = None
