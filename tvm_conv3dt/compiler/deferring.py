@@ -80,6 +80,9 @@ class _Pending:
         """Return what loops over products do, with stores of some rows after some products each."""
         groups = _groups(steps)
         turns = prod((loop.extent for loop in loops), start=tirx.const(len(groups), "int32"))
+        turns = tirx.max(
+            turns, 1
+        )  # a phase without taps takes none, and LLVM divides before the loops
         share = tirx.floordiv(self._count - 1 + turns, turns)
         return [each for group in groups for each in (*group, self._some(share))]
 
