@@ -39,7 +39,11 @@ def _deferred(task: Any, tile: TileLoop) -> Any:
     ]
     pending = _Pending(tile.store, [each for each in outer if each not in inner])
     stored = next(n for n, each in enumerate(tile.sums) if uses(each, STORE))
-    products = [with_products(each, pending.among) for each in tile.sums[:stored]]
+    products = [
+        each
+        for step in tile.sums[:stored]
+        for each in (*pending.plan(step), with_products(step, pending.among))
+    ]
     body = tirx.SeqStmt([*products, *pending.rest(), *tile.sums[stored:], *pending.note()])
     task = tile.with_body(task, body)
     return tirx.SeqStmt([*tile.allocations, *pending.begin(), task, *pending.rest()])
@@ -53,7 +57,7 @@ class _Pending:
 
     def __init__(self, store: tirx.For, outer: list[Any]) -> None:
         self._outer = outer
-        self._notes = tirx.decl_buffer((1 + len(outer),), "int32", "pending", scope="local")
+        self._notes = tirx.decl_buffer((2 + len(outer),), "int32", "pending", scope="local")
         self._rows: list[tuple[Any, int]] = []
         body: Any = store
         while isinstance(body, tirx.For) and body.kind == tirx.ForKind.SERIAL:
@@ -64,13 +68,13 @@ class _Pending:
 
     def begin(self) -> list[Any]:
         """Return what says that nothing is pending."""
-        others = (self._noted(n + 1, 0) for n in range(len(self._outer)))
+        others = (self._noted(n + 1, 0) for n in range(len(self._outer) + 1))
         return [tirx.AllocBuffer(self._notes), self._noted(0, self._count), *others]
 
     def note(self) -> list[Any]:
         """Return what says that all of this tile is."""
         values = (tirx.Cast("int32", var) for var in self._outer)
-        return [self._noted(0, 0), *(self._noted(n + 1, value) for n, value in enumerate(values))]
+        return [self._noted(0, 0), *(self._noted(n + 2, value) for n, value in enumerate(values))]
 
     def rest(self) -> list[Any]:
         """Return what stores the rows that are left."""
@@ -78,13 +82,26 @@ class _Pending:
 
     def among(self, loops: list[tirx.For], steps: list[Any]) -> list[Any]:
         """Return what loops over products do, with stores of some rows after some products each."""
-        groups = _groups(steps)
-        turns = prod((loop.extent for loop in loops), start=tirx.const(len(groups), "int32"))
-        turns = tirx.max(
-            turns, 1
-        )  # a phase without taps takes none, and LLVM divides before the loops
-        share = tirx.floordiv(self._count - 1 + turns, turns)
-        return [each for group in groups for each in (*group, self._some(share))]
+        del loops
+        return [each for group in _groups(steps) for each in (*group, self._some(self._note(1)))]
+
+    def plan(self, step: Any) -> list[Any]:
+        """Return what notes how many rows are stored at once among the products of a step, if it is loops over such."""
+        turns: Any = None
+
+        def count(loops: list[tirx.For], steps: list[Any]) -> list[Any]:
+            nonlocal turns
+            turns = prod(
+                (loop.extent for loop in loops), start=tirx.const(len(_groups(steps)), "int32")
+            )
+            return steps
+
+        with_products(step, count)
+        if turns is None:
+            return []
+        # Here, as in the loops TVM knows that they take a turn; a phase without taps takes none.
+        turns = tirx.Cast("int32", tirx.max(turns, 1))
+        return [self._noted(1, tirx.floordiv(self._count - 1 + turns, turns))]
 
     def _some(self, share: Any) -> Any:
         """Return what stores so many rows, if there are some."""
@@ -99,13 +116,15 @@ class _Pending:
             pairs.append((variable, _as(tirx.floormod(left, extent), variable)))
             left = tirx.floordiv(left, extent)
         for number, variable in enumerate(self._outer):
-            noted = tirx.BufferLoad(self._notes, [tirx.const(number + 1, "int32")])
-            pairs.append((variable, _as(noted, variable)))
+            pairs.append((variable, _as(self._note(number + 2), variable)))
         body = replaced(self._body, pairs)
         return [tirx.For(row, tirx.const(0, "int32"), count, tirx.ForKind.SERIAL, body)]
 
     def _next(self) -> Any:
-        return tirx.BufferLoad(self._notes, [tirx.const(0, "int32")])
+        return self._note(0)
+
+    def _note(self, place: int) -> Any:
+        return tirx.BufferLoad(self._notes, [tirx.const(place, "int32")])
 
     def _noted(self, place: int, value: Any) -> Any:
         return tirx.BufferStore(self._notes, tirx.convert(value), [tirx.const(place, "int32")])

@@ -82,7 +82,8 @@ def with_products(step: Any, change: Callable[[list[tirx.For], list[Any]], list[
         body = body.body
     if not loops or not uses(body, MULTIPLY):
         return step
-    body = tirx.SeqStmt(change(loops, steps_of(body)))
+    steps = change(loops, steps_of(body))
+    body = tirx.SeqStmt(steps) if len(steps) > 1 else steps[0]
     for loop in reversed(loops):
         body = tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body)
     return body
