@@ -35,7 +35,7 @@ class Progress:
     milliseconds : float or None
         Median time of this trial; None where it failed.
     failure : str or None
-        Its kind: ``"compile"``, ``"workspace"``, ``"wrong"``, ``"crash"`` or ``"timeout"``.
+        Its kind: ``"compile"``, ``"wrong"``, ``"crash"`` or ``"timeout"``.
     best_ms : float or None
         Best median so far.
     """

@@ -1,6 +1,7 @@
 """Does a search propose points of the space, and stop when it should?"""
 
 import time
+from dataclasses import asdict, replace
 
 import pytest
 import tvm_ffi
@@ -17,9 +18,11 @@ from tvm_conv3dt.compiler.search.measurer import AnyMeasurer, Failure, Timed
 from tvm_conv3dt.compiler.spaces.cuda import layout_of
 from tvm_conv3dt.compiler.spaces.default_point import default_point
 from tvm_conv3dt.compiler.spaces.gpu_default_point import default_points
-from tvm_conv3dt.compiler.spaces.llvm import points
+from tvm_conv3dt.compiler.spaces.llvm import points, within_bounds
 from tvm_conv3dt.compiler.spaces.point import point_of
 from tvm_conv3dt.spec import Workload
+
+from ..geometries import evenly
 
 
 class Judge(AnyMeasurer):
@@ -33,6 +36,18 @@ class Judge(AnyMeasurer):
         outcome = self.outcomes[len(self.requests) % len(self.outcomes)]
         self.requests.append(request)
         return Timed((outcome,) * 3, 0) if isinstance(outcome, float) else outcome
+
+
+class Partial(Judge):
+    """Finds one formulation faster than all others."""
+
+    def __init__(self, formulation):
+        super().__init__(9.0)
+        self.formulation = formulation
+
+    def measure(self, request, timeout):
+        others = super().measure(request, timeout)
+        return Timed((1.0,) * 3, 0) if request.candidate.layout.name == self.formulation else others
 
 
 def search(log, judge, trials, deadline=None, on_trial=None, seed=3):
@@ -95,6 +110,23 @@ def test_failure_is_reported_by_its_kind_and_kept_out_of_the_log(log):
     assert [failure for _, _, failure in reports] == [None, "wrong", None, "wrong"]
     assert len(log.database().get_all_tuning_records()) == 2
     assert log.runs()[0]["failures"] == {"wrong": 2}
+
+
+def test_what_copies_more_than_is_allowed_is_not_measured(tmp_path):
+    """Parts of a plane, and planes, are drawn one by one, and not all that fit alone fit together."""
+    workload, device = evenly((64, 16), width=160), catalogue.get("x86-64-v4-amx")
+    log, judge = TuningLog(tmp_path, device, workload), Partial("amx-split-1x1-phases")
+    search(log, judge, 30)
+    found = points_of(judge, log)
+    assert {(4, 1), (1, 2)} <= {(each.task_h, each.task_d) for each in found}
+    for point, request in zip(found, judge.requests, strict=True):
+        assert within_bounds(request.candidate.layout, device, asdict(point))
+
+
+def test_default_point_is_measured_however_many_cores_there_are(small, host, tmp_path):
+    log, judge = TuningLog(tmp_path, replace(host, cores=10**4), small), Judge(1.0)
+    search(log, judge, 1)
+    assert points_of(judge, log) == [default_point(small, log.device)]
 
 
 def test_search_in_which_all_fails_ends(log):

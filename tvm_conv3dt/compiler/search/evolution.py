@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from itertools import islice
 from statistics import median
@@ -251,7 +251,7 @@ class Search:
         """Measure candidates until the search is over; yield each one's number and result as soon as it is known.
 
         What is right is in the database then. Several may be under way at a time, where the measurer is a fleet. What was
-        measured before is not measured again.
+        measured before is not measured again, nor what schedules may not be.
         """
         asked: list[tuple[int, Candidate, s_tir.Schedule]] = []
         known: list[tuple[int, ms.runner.RunnerResult]] = []
@@ -267,7 +267,14 @@ class Search:
                     continue
                 # Not the layout that is searched: tiles that fill up alike have one definition, and the database gives
                 # its best traces for a definition.
-                candidate = Candidate(self._layout(point.formulation), trace_json(sch.trace))
+                layout = self._layout(point.formulation)
+                if not space_of(self.log.device).within_bounds(
+                    layout, self.log.device, asdict(point)
+                ):
+                    # The decisions of a trace are drawn one by one; this is no trial.
+                    known.append((number, ms.runner.RunnerResult(None, "beyond bounds")))
+                    continue
+                candidate = Candidate(layout, trace_json(sch.trace))
                 asked.append((number, candidate, sch))
                 give_up = self.best_seconds * _GIVE_UP
                 request = Request(

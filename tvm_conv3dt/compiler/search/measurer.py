@@ -93,7 +93,7 @@ class Timed:
 class Failure:
     """Why a candidate has no time.
 
-    `kind` is ``"compile"``, ``"workspace"``, ``"wrong"``, ``"crash"`` or ``"timeout"``.
+    `kind` is ``"compile"``, ``"wrong"``, ``"crash"`` or ``"timeout"``.
     """
 
     kind: str
