@@ -20,7 +20,7 @@ from tvm import tirx
 
 from tvm_conv3dt.compiler.amx_instructions import MULTIPLY, STORE, is_a, uses
 from tvm_conv3dt.compiler.expressions import mentions, replaced
-from tvm_conv3dt.compiler.tile_loops import TileLoop, in_tasks, loops_in, with_products
+from tvm_conv3dt.compiler.tile_loops import TileLoop, in_tasks, nested, product_nest
 
 __all__ = ["defer_stores"]
 
@@ -33,17 +33,10 @@ def defer_stores(function: tirx.PrimFunc) -> tirx.PrimFunc:
 
 
 def _deferred(task: Any, tile: TileLoop) -> Any:
-    inner = {loop.loop_var for loop in loops_in(tile.store)}
-    outer = [
-        each.loop_var for each in (*tile.around, tile.loop) if mentions(tile.store, each.loop_var)
-    ]
-    pending = _Pending(tile.store, [each for each in outer if each not in inner])
+    around = [each.loop_var for each in (*tile.around, tile.loop)]
+    pending = _Pending(tile.store, [each for each in around if mentions(tile.store, each)])
     stored = next(n for n, each in enumerate(tile.sums) if uses(each, STORE))
-    products = [
-        each
-        for step in tile.sums[:stored]
-        for each in (*pending.plan(step), with_products(step, pending.among))
-    ]
+    products = [each for step in tile.sums[:stored] for each in pending.among(step)]
     body = tirx.SeqStmt([*products, *pending.rest(), *tile.sums[stored:], *pending.note()])
     task = tile.with_body(task, body)
     return tirx.SeqStmt([*tile.allocations, *pending.begin(), task, *pending.rest()])
@@ -52,7 +45,8 @@ def _deferred(task: Any, tile: TileLoop) -> Any:
 class _Pending:
     """The rows of a tile that are not stored yet.
 
-    Notes in memory, which become registers, say which is the next row, and the values that variables of loops had for the tile.
+    Notes in memory, which become registers, say which is the next row, how many are stored at once, and the values that variables of loops
+    had for the tile.
     """
 
     def __init__(self, store: tirx.For, outer: list[Any]) -> None:
@@ -80,28 +74,19 @@ class _Pending:
         """Return what stores the rows that are left."""
         return [*self._stores(self._count - self._next()), self._noted(0, self._count)]
 
-    def among(self, loops: list[tirx.For], steps: list[Any]) -> list[Any]:
-        """Return what loops over products do, with stores of some rows after some products each."""
-        del loops
-        return [each for group in _groups(steps) for each in (*group, self._some(self._note(1)))]
-
-    def plan(self, step: Any) -> list[Any]:
-        """Return what notes how many rows are stored at once among the products of a step, if it is loops over such."""
-        turns: Any = None
-
-        def count(loops: list[tirx.For], steps: list[Any]) -> list[Any]:
-            nonlocal turns
-            turns = prod(
-                (loop.extent for loop in loops), start=tirx.const(len(_groups(steps)), "int32")
-            )
-            return steps
-
-        with_products(step, count)
-        if turns is None:
-            return []
-        # Here, as in the loops TVM knows that they take a turn; a phase without taps takes none.
+    def among(self, step: Any) -> list[Any]:
+        """Return a step of a tile; where it is loops over products, with stores of some rows after some products each."""
+        nest = product_nest(step)
+        if nest is None:
+            return [step]
+        loops, steps = nest
+        groups = _groups(steps)
+        turns = prod((loop.extent for loop in loops), start=tirx.const(len(groups), "int32"))
+        # Noted here, as in the loops TVM knows that they take a turn; a phase without taps takes none.
         turns = tirx.Cast("int32", tirx.max(turns, 1))
-        return [self._noted(1, tirx.floordiv(self._count - 1 + turns, turns))]
+        share = self._noted(1, tirx.floordiv(self._count - 1 + turns, turns))
+        stores = self._some(self._note(1))
+        return [share, nested(loops, [each for group in groups for each in (*group, stores)])]
 
     def _some(self, share: Any) -> Any:
         """Return what stores so many rows, if there are some."""

@@ -16,7 +16,7 @@ from tvm import sym, tirx
 from tvm_conv3dt.compiler.amx_instructions import LOAD, MULTIPLY, arguments, is_a
 from tvm_conv3dt.compiler.expressions import mentions, replaced
 from tvm_conv3dt.compiler.prefetching import LINE_BYTES, ask_for
-from tvm_conv3dt.compiler.tile_loops import TileLoop, in_tasks, with_products
+from tvm_conv3dt.compiler.tile_loops import TileLoop, in_tasks, nested, product_nest
 from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
 
 __all__ = ["asking", "prefetch_panels"]
@@ -35,10 +35,14 @@ def prefetch_panels(function: tirx.PrimFunc) -> tirx.PrimFunc:
     def change(task: Any, tile: TileLoop) -> Any:
         around = [*tile.around, tile.loop]
 
-        def ask(_: list[tirx.For], steps: list[Any]) -> list[Any]:
-            return asking(around, steps, str(packed.name), bytes_each)
+        def ask(step: Any) -> Any:
+            nest = product_nest(step)
+            if nest is None:
+                return step
+            loops, steps = nest
+            return nested(loops, asking(around, steps, str(packed.name), bytes_each))
 
-        sums = (with_products(each, ask) for each in tile.sums)
+        sums = map(ask, tile.sums)
         return tile.with_body(task, tirx.SeqStmt([*tile.allocations, *sums, tile.store]))
 
     return in_tasks(function, change)

@@ -10,7 +10,7 @@ from tvm import tirx
 
 from tvm_conv3dt.compiler.amx_instructions import CLEAR, MULTIPLY, is_a, uses
 
-__all__ = ["TileLoop", "in_tasks", "loops_in", "steps_of", "with_products"]
+__all__ = ["TileLoop", "in_tasks", "loops_in", "nested", "product_nest", "steps_of"]
 
 
 class TileLoop:
@@ -74,15 +74,17 @@ def in_tasks(function: tirx.PrimFunc, change: Callable[[Any, TileLoop], Any]) ->
     return function.with_body(body if tasks else task(body))
 
 
-def with_products(step: Any, change: Callable[[list[tirx.For], list[Any]], list[Any]]) -> Any:
-    """Return a step of a tile with its products changed, if it is loops over such: ``change(loops, statements)`` gives others."""
+def product_nest(step: Any) -> tuple[list[tirx.For], list[Any]] | None:
+    """Return the loops of a step of a tile, from outside, and the statements in them, if these multiply; else None."""
     loops, body = [], step
     while isinstance(body, tirx.For):
         loops.append(body)
         body = body.body
-    if not loops or not uses(body, MULTIPLY):
-        return step
-    steps = change(loops, steps_of(body))
+    return (loops, steps_of(body)) if loops and uses(body, MULTIPLY) else None
+
+
+def nested(loops: list[tirx.For], steps: list[Any]) -> Any:
+    """Return loops in each other around other statements."""
     body = tirx.SeqStmt(steps) if len(steps) > 1 else steps[0]
     for loop in reversed(loops):
         body = tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body)

@@ -34,9 +34,7 @@ _COPY_CYCLES = 7  # where a position lies
 _SPLIT_SLACK = 1.1  # times what products of pieces take in fact
 _LATENCY_CYCLES = 58  # from a product to the next of the same sum
 _PANEL_CYCLES = 80  # where each tile begins with filters that are not the last one's
-_SPLIT_TILE_CYCLES = (
-    300  # the same with products of pieces, of which few are near where a tile begins
-)
+_SPLIT_TILE_CYCLES = 300  # as `_TILE_CYCLES`: of pieces few are near where a tile begins
 _SPLIT_EXPOSED = 0.2  # of the cycles in which operands come near, beside products
 _HIDDEN = 0.7  # of the shorter one of a tile's products and results
 _PAIRS = (*CORRECTIONS, (0, 0))
