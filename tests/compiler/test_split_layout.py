@@ -74,7 +74,7 @@ def test_float32_is_split_unless_less_is_permitted(change, fits):
 @pytest.mark.parametrize(("cores", "split"), [(2, True), (4, True), (5, False), (16, False)])
 def test_many_threads_are_left_to_vectors(cores, split, tmp_path):
     """Neither are split numbers offered then, nor is a schedule of them taken from a folder."""
-    workload = evenly((32, 32))
+    workload = evenly((32, 32), width=43)
     device = replace(catalogue.get("x86-64-v4-amx"), cores=cores)
     assert any(each.startswith(SPLIT) for each in llvm.formulations(workload, device)) == split
     point = Point("amx-split-2x2-phases", "rows", 2, 2)

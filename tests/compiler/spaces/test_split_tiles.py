@@ -146,10 +146,13 @@ def test_result_does_not_depend_on_the_threads(device, built, of_threads):
         ((32, 15), {}, False),
         ((32, 2), {"kernel": 2}, True),  # 16 folded ones
         ((32, 32), {"dtype": "float64"}, False),
+        ((32, 32), {"width": 42}, False),  # 252 positions
     ],
 )
-def test_split_numbers_are_for_channels_that_fill_squares(channels, more, offered):
-    names = llvm.formulations(evenly(channels, **more), UNIT)
+def test_split_numbers_are_for_channels_that_fill_squares_and_many_positions(
+    channels, more, offered
+):
+    names = llvm.formulations(evenly(channels, **{"width": 43, **more}), UNIT)
     assert any(each.startswith(SPLIT) for each in names) == offered
 
 
