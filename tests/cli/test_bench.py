@@ -22,8 +22,11 @@ OURS = ["tvm_conv3dt", "tvm_conv3dt"]
 def quick(monkeypatch):
     """A machine whose ceilings need no measuring, and peers that are not frameworks."""
     monkeypatch.setenv("PYTHONPATH", str(FAKES), prepend=":")
-    monkeypatch.setattr(contestants, "MACHINE", Peer("fake_peer", arguments=("machine",)))
+    monkeypatch.setattr(
+        contestants, "MACHINE", Peer("fake_peer", arguments=("machine", "bfloat16"))
+    )
     monkeypatch.setattr(contest, "_CEILING_SECONDS", 0.001)
+    monkeypatch.setattr(contest, "_PATIENCE", 0.1)  # what is timed there is nothing, which varies
     for name in ("right", "crash", "wrong"):
         monkeypatch.setitem(peers.PEERS, name, Peer("fake_peer", arguments=(name,)))
 

@@ -7,7 +7,7 @@ import pytest
 from tvm_conv3dt.cli import contestants
 from tvm_conv3dt.errors import UnsupportedError
 from tvm_conv3dt.measure import peers
-from tvm_conv3dt.measure.ceiling import BFLOAT16, Ceilings
+from tvm_conv3dt.measure.ceiling import BFLOAT16, FMA, Ceilings
 from tvm_conv3dt.spec import Workload
 
 LAYER = Workload.make([1, 2, 2, 2, 4], [2, 2, 2, 2, 4], [1, 4, 4, 4, 2], 2)
@@ -35,20 +35,21 @@ def test_bundle_for_cpus_has_those_that_were_asked_for():
     found = beside("llvm", ("onnxruntime", "pytorch"))
     assert found.peers == {name: peers.PEERS[name] for name in ("onnxruntime", "pytorch")}
     assert found.machine == contestants.MACHINE
-    assert found.complete(MEMORY) is MEMORY
+    assert found.watched == (FMA, BFLOAT16)
 
 
 @pytest.mark.parametrize(
-    ("changes", "wanted"),
+    ("changes", "limit"),
     [
-        ({"dtype": "bfloat16"}, (BFLOAT16,)),
-        ({"precision": "bfloat16"}, (BFLOAT16,)),
-        ({"dtype": "float16"}, ()),
+        ({"dtype": "bfloat16"}, 9.0),
+        ({"precision": "bfloat16"}, 9.0),
+        ({"dtype": "float16"}, None),
     ],
 )
-def test_peak_of_the_matrix_unit_is_for_products_of_bfloat16(changes, wanted):
+def test_peak_of_the_matrix_unit_is_for_products_of_bfloat16(changes, limit):
     found = beside("llvm", workloads=[LAYER, LAYER.recast(**changes)])
-    assert found.machine == replace(contestants.MACHINE, arguments=wanted)
+    ceilings = replace(MEMORY, bfloat16_gflops=9.0)
+    assert found.complete(ceilings) == replace(ceilings, bfloat16_gflops=limit)
 
 
 def test_pytorch_on_a_gpu_is_timed_with_and_without_tf32():

@@ -19,6 +19,7 @@ def without_peak(monkeypatch):
 
 def test_peak_is_timed_beside_all_others(monkeypatch):
     monkeypatch.setattr(machine_peer, "peak", lambda threads: {FMA: (lambda: None, 10 * threads)})
+    monkeypatch.setattr(machine_peer, "matrix_peak", lambda threads: {})
     monkeypatch.setattr(ceiling, "loads", lambda pool, threads: {"copy": (lambda: None, 7)})
     variants = machine_peer.start(2).prepare(Problem.of(WORKLOAD))
     labels = [each.layout.rpartition(":")[0] for each in variants]
@@ -27,14 +28,14 @@ def test_peak_is_timed_beside_all_others(monkeypatch):
     assert all(each.array is None for each in variants)
 
 
-@pytest.mark.parametrize("wanted", [(), (BFLOAT16,)])
-def test_peak_of_the_matrix_unit_is_timed_where_it_is_wanted(wanted, monkeypatch):
-    for name, load in (("peak", FMA), ("matrix_peak", BFLOAT16)):
-        monkeypatch.setattr(machine_peer, name, lambda threads, load=load: {load: (None, 5)})
+@pytest.mark.parametrize("unit", [{}, {BFLOAT16: (None, 5)}], ids=["none", "one"])
+def test_peak_of_the_matrix_unit_is_timed_where_there_is_one(unit, monkeypatch):
+    monkeypatch.setattr(machine_peer, "peak", lambda threads: {FMA: (None, 5)})
+    monkeypatch.setattr(machine_peer, "matrix_peak", lambda threads: unit)
     monkeypatch.setattr(ceiling, "loads", lambda pool, threads: {})
-    variants = machine_peer.start(2, *wanted).prepare(Problem.of(WORKLOAD))
+    variants = machine_peer.start(2).prepare(Problem.of(WORKLOAD))
     labels = [each.layout.partition(":")[0] for each in variants]
-    assert labels[:-1] == [FMA, *wanted]
+    assert labels[:-1] == [FMA, *unit]
 
 
 def test_peak_is_what_the_kernel_reaches(monkeypatch):

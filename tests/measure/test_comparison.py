@@ -12,6 +12,7 @@ from tvm_conv3dt.measure.ceiling import Ceilings
 from tvm_conv3dt.measure.comparison import BESIDE, OURS, Comparison, Entry, summary, workspace_bound
 from tvm_conv3dt.measure.peers.messages import Failure
 from tvm_conv3dt.measure.timing import Timing
+from tvm_conv3dt.measure.watch import Turns
 from tvm_conv3dt.spec import Workload
 
 WORKLOAD = Workload.make([1, 8, 8, 8, 100], [2, 2, 2, 125, 100], [1, 16, 16, 16, 125], 2)
@@ -87,14 +88,14 @@ def test_table_and_markdown_have_one_line_per_layer():
     assert lines[2] == ["a/one", "compute", "1.00", *cells]
     assert lines[3][6:11] == ["1.00", "failed:", "SIGABRT", "1.00", "102"]
     assert lines[4][3:5] == ["failed:", "wrong"]
-    text = comparison_report.markdown(rows, CEILINGS, PEERS)
+    text = comparison_report.markdown(rows, CEILINGS, PEERS, Turns())
     first = next(line for line in text.splitlines() if "a/one" in line)
     assert first.replace("|", " ").split() == lines[2]
     assert "- a/two, tensorflow failed: SIGABRT: aborted" in text
 
 
 def test_remarks_say_the_means_and_what_outputs_were():
-    text = "\n".join(comparison_report.remarks([FIRST, SECOND], CEILINGS, PEERS))
+    text = "\n".join(comparison_report.remarks([FIRST, SECOND], CEILINGS, PEERS, Turns()))
     assert "geometric mean: 2.00 with out=, 1.41 with fresh outputs; least 1.00 (a/two" in text
     assert "5 % of the output: a/two" in text
     assert "pytorch fresh, tensorflow fresh" in text
@@ -102,20 +103,32 @@ def test_remarks_say_the_means_and_what_outputs_were():
 
 def test_remarks_name_both_limits_of_arithmetic_and_the_layers_speeds():
     found = Ceilings(102.4, 1000.0, 1000.0, 2, 204.8, {"one": 20.0, "two": 40.0})
-    text = "\n".join(comparison_report.remarks([FIRST], found, PEERS))
+    text = "\n".join(comparison_report.remarks([FIRST], found, PEERS, Turns()))
     assert "multiply-adds 205 GFLOP/s, matrix product 102 GFLOP/s" in text
     assert "each layer's own bytes 20.0 to 40.0 GB/s" in text
     assert "needs the compiler" not in text
 
 
 def test_remarks_say_where_the_peak_is_not_known():
-    text = "\n".join(comparison_report.remarks([FIRST], CEILINGS, PEERS))
+    text = "\n".join(comparison_report.remarks([FIRST], CEILINGS, PEERS, Turns()))
     assert "the compute limit is the matrix product" in text
     assert "needs the compiler" in text
 
 
+def test_disturbed_turns_are_told():
+    quiet, disturbed = (
+        "\n".join(comparison_report.remarks([FIRST], CEILINGS, PEERS, turns))
+        for turns in (Turns(taken=90), Turns(90, 20, 3))
+    )
+    assert "turns" not in quiet
+    assert "of 90 turns 20 were taken again, and 3 count as they are" in disturbed
+
+
 def test_json_keeps_every_layout_and_failure():
-    found = json.loads(json.dumps(comparison_report.to_dict([FIRST, SECOND], CEILINGS, {})))
+    turns = Turns(taken=9, dropped=2)
+    figures = comparison_report.to_dict([FIRST, SECOND], CEILINGS, {}, turns)
+    found = json.loads(json.dumps(figures))
+    assert found["turns"] == {"taken": 9, "dropped": 2, "disturbed": 0}
     first, second = found["rows"]
     layouts = [each["layout"] for each in first["timings"] if each["implementation"] == "pytorch"]
     assert layouts == ["contiguous", "channels_last_3d"]
@@ -162,41 +175,41 @@ def test_bundle_beside_is_no_peer_and_has_its_output_reused():
 
 
 def test_table_has_the_bundle_beside_after_the_peers():
-    text = comparison_report.markdown([IN_HALVES], WITH_UNIT, ("openvino", BESIDE))
+    text = comparison_report.markdown([IN_HALVES], WITH_UNIT, ("openvino", BESIDE), Turns())
     headings, _, first = text.splitlines()[:3]
     assert "| openvino | × best | beside | × beside |" in headings
     assert "| 6.00 cf f32 | 3.00 | 5.00 | 2.50 |" in first
     assert "over the bundle beside, geometric mean: 2.50 with out=; least 2.50 (a/one)" in text
     assert "peers' outputs: openvino fresh;" in text
     assert "f32: it took and gave float32 arrays" in text
-    alone = comparison_report.markdown([IN_HALVES], WITH_UNIT, (BESIDE,))
+    alone = comparison_report.markdown([IN_HALVES], WITH_UNIT, (BESIDE,), Turns())
     assert "| fresh | beside | × beside |" in alone
     assert "peers' outputs" not in alone
 
 
 def test_peak_is_named():
-    row = comparison_report.to_dict([IN_HALVES], WITH_UNIT, {})["rows"][0]
+    row = comparison_report.to_dict([IN_HALVES], WITH_UNIT, {}, Turns())["rows"][0]
     assert (row["peak"], row["peak_gflops"]) == ("bfloat16 matrix unit", 204.8)
     assert row["beside_speedup"] == 2.5
-    text = "\n".join(comparison_report.remarks([IN_HALVES], WITH_UNIT, ()))
+    text = "\n".join(comparison_report.remarks([IN_HALVES], WITH_UNIT, (), Turns()))
     assert "multiply-adds 102 GFLOP/s, bfloat16 matrix unit 205 GFLOP/s" in text
     assert "the compute limit of bfloat16 is that of the matrix unit" in text
 
 
 def test_remarks_say_where_halves_have_float32s_limit():
-    text = "\n".join(comparison_report.remarks([IN_HALVES], CEILINGS, ()))
+    text = "\n".join(comparison_report.remarks([IN_HALVES], CEILINGS, (), Turns()))
     assert "the compute limit of bfloat16 is that of float32: there is no matrix unit" in text
     half = replace(FIRST, workload=WORKLOAD.recast(dtype="float16"))
-    text = "\n".join(comparison_report.remarks([half], CEILINGS, ()))
+    text = "\n".join(comparison_report.remarks([half], CEILINGS, (), Turns()))
     assert "the compute limit of float16 is that of float32, in which it is added" in text
-    text = "\n".join(comparison_report.remarks([FIRST], CEILINGS, ()))
+    text = "\n".join(comparison_report.remarks([FIRST], CEILINGS, (), Turns()))
     assert "the compute limit of" not in text
 
 
 @pytest.mark.parametrize(("peak", "passed"), [(102.4, False), (0.1, True), (None, False)])
 def test_remarks_say_where_a_matrix_unit_passes_the_limit_of_vectors(peak, passed):
     ceilings = replace(CEILINGS, gflops=0.1, fma_gflops=peak)
-    text = "\n".join(comparison_report.remarks([FIRST], ceilings, ()))
+    text = "\n".join(comparison_report.remarks([FIRST], ceilings, (), Turns()))
     assert ("layers above 100 % multiply float32 there, in pieces" in text) == passed
 
 
@@ -225,17 +238,17 @@ GPU_CEILINGS = Ceilings(None, 1000.0, 1000.0, 2, 102.4, gpu="Tester")
 
 def test_remarks_of_a_gpu_name_it_and_tf32_apart():
     columns = ("pytorch", "pytorch-tf32")
-    text = "\n".join(comparison_report.remarks([ON_A_GPU], GPU_CEILINGS, columns))
+    text = "\n".join(comparison_report.remarks([ON_A_GPU], GPU_CEILINGS, columns, Turns()))
     assert "geometric mean: 4.00 with out=" in text
     assert "round float32 to TF32, which no speed-up above counts: 0.50 with out=" in text
     assert "ceilings, Tester: multiply-adds 102 GFLOP/s, large copy" in text
     assert "was not measured" not in text
-    first = comparison_report.markdown([ON_A_GPU], GPU_CEILINGS, columns).splitlines()[2]
+    first = comparison_report.markdown([ON_A_GPU], GPU_CEILINGS, columns, Turns()).splitlines()[2]
     assert "| 8.00 cl | 1.00 | 4.00 |" in first
 
 
 def test_remarks_say_that_a_gpus_figures_are_nominal():
     nominal = replace(GPU_CEILINGS, nominal=True)
-    text = "\n".join(comparison_report.remarks([ON_A_GPU], nominal, ("pytorch",)))
+    text = "\n".join(comparison_report.remarks([ON_A_GPU], nominal, ("pytorch",), Turns()))
     assert "is what its highest clock and its units give, and was not measured" in text
     assert "matrix product" not in text

@@ -22,6 +22,7 @@ def fake(*arguments):
 def quick(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "peers"), prepend=":")
     monkeypatch.setattr(contest, "_CEILING_SECONDS", 0.001)
+    monkeypatch.setattr(contest, "_PATIENCE", 0.1)
 
 
 def compare(ours=("right",), machine=("machine",), **peers):
@@ -88,3 +89,23 @@ def test_machine_is_measured_at_the_size_of_every_layer():
         found = running.ceilings()
     assert set(found.move_gbs) == {WORKLOAD.id, other.id}
     assert found.fma_gflops > 0
+
+
+@pytest.mark.parametrize("watched", [("fma", "bfloat16"), ("bfloat16",), ()], ids=str)
+def test_turns_are_watched_by_what_the_machine_has(watched):
+    peers = {"peer": fake("right")}
+    with Contest(fake("right"), peers, 2, fake("machine", "fma"), watched=watched) as running:
+        found = running.layer("a/b", WORKLOAD, 10, 0.01)
+        turns = running.turns
+    assert {each.implementation for each in found.entries} == {OURS, "peer"}
+    assert turns.taken >= 4 * contest.ROUNDS + 5
+    if "fma" not in watched:
+        assert (turns.dropped, turns.disturbed) == (0, 0)
+
+
+def test_lost_worker_is_not_asked_again():
+    """However disturbed the machine is."""
+    peers = {"late": fake("crash in a turn")}
+    with Contest(fake("right"), peers, 2, fake("machine", "fma"), watched=("fma",)) as running:
+        found = running.layer("a/b", WORKLOAD, 10, 0.01)
+    assert found.failures["late"].kind == "SIGSEGV"

@@ -17,6 +17,7 @@ from tvm_conv3dt.measure.ceiling import Ceilings
 from tvm_conv3dt.measure.comparison import BESIDE, OURS, Comparison
 from tvm_conv3dt.measure.contest import Contest
 from tvm_conv3dt.measure.peers import Peer
+from tvm_conv3dt.measure.watch import Turns
 from tvm_conv3dt.runtime import Bundle
 from tvm_conv3dt.runtime.library import check_content
 
@@ -96,7 +97,8 @@ def command(
     """Time a bundle's layers, beside this machine's own ceilings and other frameworks.
 
     Every implementation has a process of its own, the same threads and the same data, and is timed only after its
-    result was checked; they take turns, and all others sleep meanwhile. The column out= is for op(x, out=y),
+    result was checked; they take turns, and all others sleep meanwhile. A turn of anybody before or after which the
+    machine's arithmetic was disturbed by others is taken again, for up to a minute a layer. The column out= is for op(x, out=y),
     whose output's memory is reused, and fresh for op(x). The peer tvm is TVM's own operator, tuned in TVM's own
     space; its results are kept in the cache (TVM_CONV3DT_CACHE). Of a bundle for GPUs all is on the first one, and
     PyTorch, which calls cuDNN there, is the peer: in both memory formats, and of float32 with and without TF32, each
@@ -131,12 +133,14 @@ def command(
             runtime.get_num_threads(),
             others.machine,
             lambda name, text: steps.remark(f"{name}: {text}"),
+            others.watched,
         ) as contest,
     ):
         for layer in layers:
             steps.begin(f"timing {layer.name}")
             workspace = bundle.kernel(layer.name).workspace_bytes
             found.append(contest.layer(layer.name, layer.workload, workspace, seconds))
+        turns = contest.turns
         ceilings, versions = others.complete(contest.ceilings()), contest.versions
     columns = tuple(others.peers)
     figures = {
@@ -145,7 +149,7 @@ def command(
         "beside": None
         if second is None
         else {"bundle": second.path.name, "level": second.level.device},
-        **comparison_report.to_dict(found, ceilings, versions),
+        **comparison_report.to_dict(found, ceilings, versions, turns),
     }
     machine = ceilings.gpu or f"{ceilings.threads} threads"
     title = f"{folder.name}, level {bundle.level.device}, {machine}"
@@ -153,13 +157,13 @@ def command(
         title += f", beside {second.path.name}, level {second.level.device}"
     if results is not None:
         write_json(results / "bench.json", figures)
-        _write(results, found, ceilings, columns, title)
+        _write(results, found, ceilings, columns, turns, title)
     if as_json:
         output.write_json(figures)
     else:
         output.write_line(title)
         output.stdout().print(comparison_report.table(found, ceilings, columns))
-        for line in comparison_report.remarks(found, ceilings, columns):
+        for line in comparison_report.remarks(found, ceilings, columns, turns):
             output.write_line(line)
     _raise_if_failed(found)
 
@@ -176,9 +180,10 @@ def _write(
     found: Sequence[Comparison],
     ceilings: Ceilings,
     against: Sequence[str],
+    turns: Turns,
     title: str,
 ) -> None:
-    text = comparison_report.markdown(found, ceilings, against)
+    text = comparison_report.markdown(found, ceilings, against, turns)
     write_atomic(results / "bench.md", f"{title}\n\n{text}")
     if comparison_picture.available():
         comparison_picture.draw_layers(results / "layers.png", found, ceilings, against, title)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tvm_conv3dt import paths
 from tvm_conv3dt.errors import UnsupportedError, describe
@@ -31,12 +32,15 @@ class Contestants:
     machine : Peer
         What measures the ceilings.
     complete : callable
-        Adds to the ceilings what is known of the machine and not measured.
+        Adds to the ceilings what is known of the machine and not measured, and leaves out what limits no layer.
+    watched : tuple of str
+        Which of the machine's loads tell whether it is disturbed.
     """
 
     peers: Mapping[str, Peer]
     machine: Peer
     complete: Callable[[Ceilings], Ceilings] = lambda ceilings: ceilings
+    watched: tuple[str, ...] = ()
 
 
 def beside(
@@ -68,8 +72,12 @@ def beside(
         arguments = (str(paths.user_cache() / "stock-tvm"), str(stock_trials))
         chosen[_STOCK] = replace(chosen[_STOCK], arguments=arguments)
     products = {workload.product_dtype for workload in workloads}
-    wanted = (BFLOAT16,) if "bfloat16" in products else ()
-    return Contestants(chosen, replace(MACHINE, arguments=(*MACHINE.arguments, *wanted)))
+    # Where float32 is multiplied on the matrix unit, the unit's neighbours slow that down alone.
+    return Contestants(chosen, MACHINE, partial(_of_products, products), (FMA, BFLOAT16))
+
+
+def _of_products(products: Set[str], ceilings: Ceilings) -> Ceilings:
+    return ceilings if "bfloat16" in products else replace(ceilings, bfloat16_gflops=None)
 
 
 def _on_a_gpu(against: Sequence[str], dtypes: set[str]) -> Contestants:

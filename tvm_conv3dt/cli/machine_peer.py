@@ -17,13 +17,9 @@ __all__ = ["matrix_peak", "matrix_peak_gflops", "peak", "peak_gflops", "start"]
 _SECONDS = 0.5
 
 
-def start(threads: int, *wanted: str) -> Started:
-    """Compile the peak's kernel, where the compiler is, and allocate what all others need.
-
-    With `BFLOAT16` wanted the peak of the matrix unit is timed too, where there is one.
-    """
-    matrix = matrix_peak(threads) if BFLOAT16 in wanted else {}
-    return machine.started(threads, {**peak(threads), **matrix})
+def start(threads: int) -> Started:
+    """Compile the peaks' kernels, where the compiler is, and allocate what all others need."""
+    return machine.started(threads, {**peak(threads), **matrix_peak(threads)})
 
 
 def peak(threads: int) -> dict[str, Load]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tvm_conv3dt.measure.ceiling import Ceilings
 from tvm_conv3dt.measure.comparison import BESIDE, OURS, Comparison, summary, workspace_bound
 from tvm_conv3dt.measure.report import arithmetic, figure, gflops
+from tvm_conv3dt.measure.watch import ENOUGH, Turns
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,18 +45,26 @@ def table(comparisons: Sequence[Comparison], ceilings: Ceilings, order: Sequence
     return result
 
 
-def markdown(comparisons: Sequence[Comparison], ceilings: Ceilings, order: Sequence[str]) -> str:
+def markdown(
+    comparisons: Sequence[Comparison],
+    ceilings: Ceilings,
+    order: Sequence[str],
+    turns: Turns,
+) -> str:
     """Return the same table and its remarks as Markdown."""
     headings = _headings(order)
     rule = ["---" if heading in ("layer", "limit") else "---:" for heading in headings]
     lines = [headings, rule, *(_cells(each, ceilings, order) for each in comparisons)]
     rows = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    items = "\n".join(f"- {line}" for line in remarks(comparisons, ceilings, order))
+    items = "\n".join(f"- {line}" for line in remarks(comparisons, ceilings, order, turns))
     return f"{rows}\n\n{items}\n"
 
 
 def remarks(
-    comparisons: Sequence[Comparison], ceilings: Ceilings, order: Sequence[str]
+    comparisons: Sequence[Comparison],
+    ceilings: Ceilings,
+    order: Sequence[str],
+    turns: Turns,
 ) -> list[str]:
     """Return the lines that belong below the table: means, ceilings, what columns mean, failures."""
     found = summary(comparisons, ceilings)
@@ -110,6 +119,11 @@ def remarks(
         "times are medians in ms; ± is half the distance of the quartiles; ours are checked against the "
         "reference, the peers' results against ours"
     )
+    if turns.dropped or turns.disturbed:
+        lines.append(
+            f"of {turns.taken} turns {turns.dropped} were taken again, and {turns.disturbed} count as they are: before or after "
+            f"them the machine did less than {ENOUGH:.0%} of the arithmetic that it did at its best"
+        )
     if set(order) - {BESIDE}:
         lines.append(_outputs(comparisons, order))
     for each in comparisons:
@@ -121,13 +135,17 @@ def remarks(
 
 
 def to_dict(
-    comparisons: Sequence[Comparison], ceilings: Ceilings, versions: Mapping[str, str]
+    comparisons: Sequence[Comparison],
+    ceilings: Ceilings,
+    versions: Mapping[str, str],
+    turns: Turns,
 ) -> dict[str, Any]:
     """Return all figures as a JSON object; times in milliseconds."""
     return {
         "schema": 2,
         "versions": dict(versions),
         "ceilings": asdict(ceilings),
+        "turns": asdict(turns),
         "summary": asdict(summary(comparisons, ceilings)),
         "rows": [_row(each, ceilings) for each in comparisons],
     }

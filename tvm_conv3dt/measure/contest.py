@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -14,9 +14,10 @@ from tvm_conv3dt.errors import PlatformError, describe
 from tvm_conv3dt.measure.ceiling import Ceilings
 from tvm_conv3dt.measure.comparison import OURS, Comparison, Entry
 from tvm_conv3dt.measure.peers import Peer
-from tvm_conv3dt.measure.peers.messages import Failure, Prepare, Prepared, Turn
+from tvm_conv3dt.measure.peers.messages import Failure, Prepare, Prepared, Samples, Turn
 from tvm_conv3dt.measure.peers.process import Process
 from tvm_conv3dt.measure.timing import Timing
+from tvm_conv3dt.measure.watch import Turns, Watch
 from tvm_conv3dt.spec import Workload
 
 __all__ = ["BLAS_VARIABLES", "MACHINE", "Contest"]
@@ -26,6 +27,9 @@ ROUNDS = 7
 
 # Seconds for each of the machine's ceilings after every layer.
 _CEILING_SECONDS = 0.1
+
+# Seconds that a layer's turns may wait for an undisturbed machine, and be taken again, in all.
+_PATIENCE = 60.0
 
 # What limits NumPy's BLAS to the kernels of another CPU: it would lower a ceiling that all are measured by.
 BLAS_VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
@@ -51,6 +55,9 @@ class Contest:
         What measures the ceilings.
     on_progress : callable
         Is told an implementation's name and what it is about, where it takes long.
+    watched : sequence of str
+        Which of the machine's loads tell, before and after every turn, whether the machine is disturbed. A turn that is
+        disturbed is taken again, whoever's it is.
     """
 
     def __init__(
@@ -60,6 +67,7 @@ class Contest:
         threads: int,
         machine: Peer = MACHINE,
         on_progress: Callable[[str, str], None] = lambda name, text: None,
+        watched: Sequence[str] = (),
     ) -> None:
         self._threads = threads
         self._machine = machine
@@ -68,6 +76,9 @@ class Contest:
         self._processes: dict[str, Process] = {}
         self._machine_samples: defaultdict[str, list[float]] = defaultdict(list)
         self._work: dict[str, int] = {}
+        self._places: dict[str, int] = {}
+        self._watched = watched
+        self._watch = Watch(self._rates, _PATIENCE)
         self._stack = ExitStack()
 
     def __enter__(self) -> Contest:
@@ -118,14 +129,20 @@ class Contest:
             With a failure for every implementation that was wrong, crashed or hung; none is raised.
         """
         variants, failures = self._prepare(workload)
+        self._prepare_machine(workload)
         samples = self._rounds(variants, failures, seconds)
-        self._time_machine(workload)
+        self._time_machine()
         entries = tuple(
             Entry(key[0], *variants[key], Timing.of(samples[key]))
             for key in variants
             if key[0] not in failures
         )
         return Comparison(name, workload, workspace_bytes, entries, failures)
+
+    @property
+    def turns(self) -> Turns:
+        """What became of all turns so far."""
+        return self._watch.turns
 
     def ceilings(self) -> Ceilings:
         """Return the machine's ceilings, by the medians of all moments; at least one layer comes before.
@@ -166,32 +183,52 @@ class Contest:
     ) -> Mapping[_Key, list[float]]:
         samples: defaultdict[_Key, list[float]] = defaultdict(list)
         keys = list(variants)
+        self._watch.renew()
         for number in range(ROUNDS):
             turn = number % max(1, len(keys))
             for name, place in keys[turn:] + keys[:turn]:
                 if name in failures:
                     continue
                 request = Turn(place, seconds / ROUNDS / len(keys))
-                answer = self._processes[name].turn(request)
+                take = partial(self._processes[name].turn, request)
+                answer = self._watch.take(take, final=_failed)
                 if isinstance(answer, Failure):
                     failures[name] = answer
                 else:
                     samples[name, place] += answer.seconds
         return samples
 
-    def _time_machine(self, workload: Workload) -> None:
-        process = self._processes["machine"]
+    def _prepare_machine(self, workload: Workload) -> None:
         # For every layer again: some of what is timed has the layer's size.
-        answer = process.prepare(Prepare(workload, str(self._expected), writes=False))
+        request = Prepare(workload, str(self._expected), writes=False)
+        answer = self._processes["machine"].prepare(request)
         if not isinstance(answer, Prepared):
             raise _unmeasured(answer)
+        self._places = {}
         for place, (label, _) in answer.variants.items():
             name, work = label.split(":")
-            found = process.turn(Turn(place, _CEILING_SECONDS))
-            if isinstance(found, Failure):
-                raise _unmeasured(found)
+            self._places[name] = place
             self._work[name] = int(work)
-            self._machine_samples[name] += found.seconds
+
+    def _time_machine(self) -> None:
+        for name in self._places:
+            turn = partial(self._machine_turn, name, _CEILING_SECONDS)
+            self._machine_samples[name] += self._watch.take(turn)
+
+    def _rates(self) -> Mapping[str, float]:
+        """Return how fast the machine is at this moment at what is watched."""
+        watched = [name for name in self._watched if name in self._places]
+        return {name: self._work[name] / min(self._machine_turn(name, 0)) for name in watched}
+
+    def _machine_turn(self, name: str, seconds: float) -> Sequence[float]:
+        found = self._processes["machine"].turn(Turn(self._places[name], seconds))
+        if isinstance(found, Failure):
+            raise _unmeasured(found)
+        return found.seconds
+
+
+def _failed(answer: Samples | Failure) -> bool:
+    return isinstance(answer, Failure)
 
 
 def _unmeasured(failure: Failure) -> PlatformError:

@@ -1,0 +1,104 @@
+"""Watches the machine while it is measured: a shared one does not give all that it has at every moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+__all__ = ["ENOUGH", "Turns", "Watch"]
+
+ENOUGH = 0.8
+"""Of the best rate seen: less means that others have a part of the machine. Clocks vary by less, neighbours halve it."""
+
+# Probes before the first turn, so that there is a best rate to compare with.
+_FIRST = 40
+# Seconds between two probes of a machine that is disturbed.
+_PAUSE = 0.02
+
+_Answer = TypeVar("_Answer")
+
+
+@dataclass
+class Turns:
+    """What became of the turns that were watched.
+
+    Attributes
+    ----------
+    taken : int
+        All of them.
+    dropped : int
+        That were disturbed, and taken again.
+    disturbed : int
+        That were disturbed, and count nevertheless: patience was at its end.
+    """
+
+    taken: int = 0
+    dropped: int = 0
+    disturbed: int = 0
+
+
+class Watch:
+    """Repeats what the machine was disturbed in, by comparing what it can do now with the best that it could do so far.
+
+    Parameters
+    ----------
+    probe : callable
+        Measures for a moment, and returns rates by name, higher being better; nothing where there is nothing to measure,
+        and then no moment is a disturbed one.
+    seconds : float
+        How long turns may be waited for and taken again, in all, from every `renew` on.
+    """
+
+    def __init__(self, probe: Callable[[], Mapping[str, float]], seconds: float) -> None:
+        self.turns = Turns()
+        self._probe = probe
+        self._best: dict[str, float] = {}
+        self._seconds = self._left = seconds
+
+    def renew(self) -> None:
+        """Have all patience again."""
+        self._left = self._seconds
+
+    def take(
+        self, turn: Callable[[], _Answer], final: Callable[[_Answer], bool] = lambda answer: False
+    ) -> _Answer:
+        """Take a turn in a moment that is quiet before and after it, or as it is where there is no patience left.
+
+        Parameters
+        ----------
+        turn : callable
+            Does it, and returns its answer.
+        final : callable, optional
+            Says of an answer whether it stands, however disturbed the machine was.
+        """
+        if not self._best:
+            for _ in range(_FIRST):
+                self._quiet()
+        while True:
+            quiet = self._wait()
+            start = time.monotonic()
+            answer = turn()
+            self.turns.taken += 1
+            if final(answer) or (quiet and self._quiet()):
+                return answer
+            if self._left <= 0:
+                self.turns.disturbed += 1
+                return answer
+            self.turns.dropped += 1
+            self._left -= time.monotonic() - start
+
+    def _wait(self) -> bool:
+        """Wait for a quiet moment, while there is patience; return whether it came."""
+        start = time.monotonic()
+        while not (quiet := self._quiet()) and time.monotonic() - start < self._left:
+            time.sleep(_PAUSE)
+        self._left -= time.monotonic() - start
+        return quiet
+
+    def _quiet(self) -> bool:
+        rates = self._probe()
+        for name, rate in rates.items():
+            self._best[name] = max(rate, self._best.get(name, 0.0))
+        return all(rate >= ENOUGH * self._best[name] for name, rate in rates.items())
