@@ -116,7 +116,7 @@ def test_what_copies_more_than_is_allowed_is_not_measured(tmp_path):
     """Parts of a plane, and planes, are drawn one by one, and not all that fit alone fit together."""
     workload, device = evenly((64, 16), width=160), catalogue.get("x86-64-v4-amx")
     log, judge = TuningLog(tmp_path, device, workload), Partial("amx-split-1x1-phases")
-    search(log, judge, 30)
+    search(log, judge, 12)
     found = points_of(judge, log)
     assert {(4, 1), (1, 2)} <= {(each.task_h, each.task_d) for each in found}
     for point, request in zip(found, judge.requests, strict=True):
