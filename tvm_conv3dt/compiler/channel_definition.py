@@ -65,8 +65,7 @@ def define_channels(layout: Layout, operands: Operands, name: str) -> Any:
             positions.append(tap.input)
             tap_numbers.append(tap.number)
             present.append(tap.present)
-        leaves = (*layout.leaves, (False, False))
-        present += [inside(*each) for each in zip(axes, positions, leaves, strict=True)]
+        present += [inside(*each) for each in zip(axes, positions, layout.leaves, strict=True)]
         before = (margin[0] for margin in (*layout.margins, layout.halo))
         positions = [position + more for position, more in zip(positions, before, strict=True)]
         return positions, tap_numbers, present

@@ -149,7 +149,7 @@ def compile_kernel(layout: AnyLayout, device: Device, schedule: s_tir.Schedule) 
         workload.id: function,
         symbol: define_packing(layout, symbol),
     }
-    module, gpu = _compile(tvm.IRModule(functions), device, workload)
+    module, gpu = _compile(tvm.IRModule(functions), device, layout)
     return Kernel(
         workload=workload,
         device=device,
@@ -173,9 +173,9 @@ def export(kernel: Kernel, path: Path) -> None:
 
 
 def _compile(
-    functions: tvm.IRModule, device: Device, workload: Workload
+    functions: tvm.IRModule, device: Device, layout: AnyLayout
 ) -> tuple[Any, GpuCode | None]:
-    target = target_of(device)
+    target = target_of(device, layout.unswitched)
     try:
         if device.kind != "cuda":
             return tvm.compile(functions, target=target, tir_pipeline=CPU), None
@@ -185,7 +185,7 @@ def _compile(
         if isinstance(error, Conv3dtError):
             raise
         raise CompileError(
-            describe("compile", "workload", workload.id, str(error).strip().splitlines()[-1])
+            describe("compile", "workload", layout.workload.id, str(error).strip().splitlines()[-1])
         ) from error
     return module, GpuCode(build.resources, build.toolkit, build.pack_imports)
 

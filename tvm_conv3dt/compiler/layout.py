@@ -110,10 +110,10 @@ class Layout(Rows):
         return width.folded_halo if self.folded[2] else width.halo
 
     @cached_property
-    def leaves(self) -> tuple[tuple[bool, bool], tuple[bool, bool]]:
-        """Whether taps lead before and after the input, for depth and height."""
+    def leaves(self) -> tuple[tuple[bool, bool], ...]:
+        """Whether taps lead before and after what is read of the input, for depth, height and width."""
         depth, height = self._row_halo
-        return (depth[0] > 0, depth[1] > 0), (height[0] > 0, height[1] > 0)
+        return (depth[0] > 0, depth[1] > 0), (height[0] > 0, height[1] > 0), (False, False)
 
     @cached_property
     def margins(self) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -16,7 +16,7 @@ from tvm import sym, tirx
 from tvm_conv3dt.compiler.amx_instructions import LOAD, MULTIPLY, arguments, is_a
 from tvm_conv3dt.compiler.expressions import mentions, replaced
 from tvm_conv3dt.compiler.prefetching import LINE_BYTES, ask_for
-from tvm_conv3dt.compiler.tile_loops import TileLoop, in_tasks, nested, product_nest
+from tvm_conv3dt.compiler.tile_loops import TileLoop, in_tasks, nested, product_nest, turn_number
 from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
 
 __all__ = ["asking", "prefetch_panels"]
@@ -72,7 +72,7 @@ def asking(around: list[tirx.For], steps: list[Any], packed: str, bytes_each: in
     line_elements = LINE_BYTES // bytes_each
     lines = elements // line_elements
     share = -(-lines // prod(int(loop.extent) for loop in turns))
-    first = _number(turns) * share
+    first = turn_number(turns) * share
     asked = [
         ask_for(buffer, [next_start + tirx.min(first + n, lines - 1) * line_elements])
         for n in range(share)
@@ -106,17 +106,9 @@ def _read(steps: list[Any], packed: str) -> tuple[Any, Any, int] | None:
     return buffer, reference + min(numbers), max(numbers) - min(numbers) + SQUARE * DEPTH
 
 
-def _number(loops: list[tirx.For]) -> Any:
-    """Return the number of a turn of loops in each other."""
-    number: Any = tirx.const(0, "int32")
-    for loop in loops:
-        number = number * int(loop.extent) + loop.loop_var
-    return number
-
-
 def _following(loops: list[tirx.For]) -> list[tuple[Any, Any]]:
     """Return the variables of loops in each other with their values in the next turn; after the last turn is the first."""
-    left, pairs = _number(loops) + 1, []
+    left, pairs = turn_number(loops) + 1, []
     for loop in reversed(loops):
         pairs.append((loop.loop_var, tirx.floormod(left, loop.extent)))
         left = tirx.floordiv(left, loop.extent)

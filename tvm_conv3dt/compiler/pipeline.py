@@ -30,6 +30,7 @@ from tvm_conv3dt.compiler.rolling import roll_planes
 from tvm_conv3dt.compiler.rounding import round_to_bfloat16
 from tvm_conv3dt.compiler.streaming import STREAM, stream_stores
 from tvm_conv3dt.compiler.tap_loops import shorten_tap_loops
+from tvm_conv3dt.compiler.task_prefetching import prefetch_tasks
 from tvm_conv3dt.compiler.tile_registers import REGISTER_ROWS, configure_tiles
 from tvm_conv3dt.compiler.turning import turn_tiles
 
@@ -83,6 +84,7 @@ def _pipeline() -> tuple[Any, Any, Any]:
             tirx.transform.NarrowDataType(32),
             _pass(join_products),
             _pass(prefetch_panels),
+            _pass(prefetch_tasks),
             _pass(defer_stores),
             s_tir.transform.LoopPartition(),
             tirx.transform.VectorizeLoop(True),

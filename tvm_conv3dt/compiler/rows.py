@@ -42,6 +42,11 @@ class Rows(ABC):
         return False
 
     @property
+    def unswitched(self) -> bool:
+        """Whether loops over products have many conditions that do not change in them: see `tvm_conv3dt.compiler.target`."""
+        return False
+
+    @property
     def rounds_at_the_end(self) -> bool:
         """Whether casts to bfloat16 are left to `tvm_conv3dt.compiler.rounding`."""
         return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cpuinfo
 import tvm
 from tvm.target import codegen
@@ -25,6 +27,8 @@ _TELLING = {
 # The least that a CPU which calls kernels of a GPU has.
 _HOSTS = {"x86_64": "x86-64-v2", "aarch64": "aarch64"}
 _WARP = 32
+# LLVM's measure of the copies of a loop, 50 by itself: of the loops that need it all are made, and they take some kilobytes.
+_UNSWITCHED = 2000
 
 __all__ = [
     "GPU",
@@ -122,8 +126,8 @@ def host_of(device: Device) -> Device:
     return catalogue.get(device.host or _HOSTS[catalogue.architecture()])
 
 
-def target_of(device: Device) -> tvm.target.Target:
-    """Return the TVM target of `device`."""
+def target_of(device: Device, unswitched: bool = False) -> tvm.target.Target:
+    """Return the TVM target of `device`; `unswitched` lets LLVM copy loops for all of many conditions that do not change in them."""
     if device.gpu is not None:
         gpu = {
             "kind": "cuda",
@@ -133,7 +137,7 @@ def target_of(device: Device) -> tvm.target.Target:
             "thread_warp_size": _WARP,
         }
         return tvm.target.Target(gpu, host=target_of(host_of(device)))
-    config = {
+    config: dict[str, Any] = {
         "kind": "llvm",
         "mtriple": device.triple,
         "mcpu": device.mcpu,
@@ -142,6 +146,8 @@ def target_of(device: Device) -> tvm.target.Target:
         # 16-bit element of the end of a loop: over the neighbour that another task wrote.
         "cl-opt": ["-vectorize-loops:bool=false"],
     }
+    if unswitched:
+        config["cl-opt"].append(f"-unswitch-threshold:uint={_UNSWITCHED}")
     if device.mattr:
         config["mattr"] = list(device.mattr)
     if device.triple.endswith("hf"):

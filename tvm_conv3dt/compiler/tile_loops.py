@@ -10,7 +10,7 @@ from tvm import tirx
 
 from tvm_conv3dt.compiler.amx_instructions import CLEAR, MULTIPLY, is_a, uses
 
-__all__ = ["TileLoop", "in_tasks", "loops_in", "nested", "product_nest", "steps_of"]
+__all__ = ["TileLoop", "in_tasks", "loops_in", "nested", "product_nest", "steps_of", "turn_number"]
 
 
 class TileLoop:
@@ -96,6 +96,14 @@ def loops_in(part: Any) -> list[tirx.For]:
     found: list[tirx.For] = []
     tvm_ffi.structural_walk(part, (tirx.For, found.append), order="pre")
     return found
+
+
+def turn_number(loops: list[tirx.For]) -> Any:
+    """Return the number of a turn of loops in each other."""
+    number: Any = tirx.const(0, "int32")
+    for loop in loops:
+        number = number * int(loop.extent) + loop.loop_var
+    return number
 
 
 def steps_of(body: Any) -> list[Any]:

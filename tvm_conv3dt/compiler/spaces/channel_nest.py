@@ -45,6 +45,7 @@ from tvm_conv3dt.compiler.spaces.point import (
 from tvm_conv3dt.compiler.spaces.row_copies import copy_input, turn_back
 from tvm_conv3dt.compiler.spaces.workspace import fits
 from tvm_conv3dt.compiler.streaming import STREAM
+from tvm_conv3dt.compiler.whole_layout import WholeLayout
 from tvm_conv3dt.device import Device
 
 __all__ = [
@@ -76,6 +77,8 @@ def families(layout: Layout, device: Device) -> Iterator[Family]:
             for rows in range(1, min(height, max(1, room // width)) + 1):
                 if layout.turned_back and height % rows:
                     continue  # one that is moved back would overwrite rows of the task before
+                if not tile_w_candidates(layout, device, vectors, rows):
+                    continue
                 if order == "filters" or task_h_candidates(layout, device, rows):
                     yield Family(order, vectors, rows)
 
@@ -99,6 +102,8 @@ def _positions(device: Device, vectors: int) -> int:
 def tile_w_candidates(layout: Layout, device: Device, vectors: int, rows: int) -> list[int]:
     """Return the numbers of positions that a row of a tile may have."""
     room = max(1, _positions(device, vectors) // rows)
+    if isinstance(layout, WholeLayout):
+        return [layout.columns] * (layout.columns <= room)
     return list(range(1, min(room, layout.axes[2].quotients) + 1))
 
 

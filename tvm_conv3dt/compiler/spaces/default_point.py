@@ -26,6 +26,7 @@ from tvm_conv3dt.compiler.spaces.tap_estimate import tap_estimate
 from tvm_conv3dt.compiler.spaces.tile_estimate import tile_estimate
 from tvm_conv3dt.compiler.tap_layout import TapLayout
 from tvm_conv3dt.compiler.tile_layout import TileLayout
+from tvm_conv3dt.compiler.whole_layout import WholeLayout
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import Workload
 
@@ -227,9 +228,10 @@ def _tile_cycles(layout: Layout, device: Device, positions: int, vectors: int) -
     if isinstance(layout, MmlaLayout):
         # Of a pair of positions and a vector of channels two instructions; they are as fast as multiply-adds.
         turns, cost, filters = taps * layout.quads, float(BLOCK), BLOCK * vectors
+    read = positions * (layout.present if isinstance(layout, WholeLayout) else 1.0)
     step = max(
-        positions * vectors * cost / _FMA_PER_CYCLE,
-        (positions + filters) / _LOADS_PER_CYCLE,
+        read * vectors * cost / _FMA_PER_CYCLE,
+        (read + filters) / _LOADS_PER_CYCLE,
         _FMA_LATENCY,
     )
     whole, sums = stores_vectors(layout), 0.0

@@ -29,6 +29,7 @@ from tvm_conv3dt.compiler.split_layout import SPLIT, SplitLayout, pays
 from tvm_conv3dt.compiler.tap_layout import TAPS, TapLayout
 from tvm_conv3dt.compiler.tile_layout import TileLayout
 from tvm_conv3dt.compiler.unit_layout import SQUARE
+from tvm_conv3dt.compiler.whole_layout import WHOLE, WholeLayout
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import DTYPES, Workload
 
@@ -49,6 +50,8 @@ def layout_of(workload: Workload, device: Device, formulation: str) -> AnyLayout
     lanes = _lanes(workload, device)
     if formulation.startswith(HALVES):
         return HalfLayout(workload, 2 * lanes, formulation.removeprefix(HALVES))
+    if formulation.startswith(WHOLE):
+        return WholeLayout(workload, lanes, formulation.removeprefix(WHOLE))
     if formulation.startswith(DOT):
         return DotLayout(workload, lanes, formulation)
     if formulation.startswith(PAIRS):
@@ -116,6 +119,7 @@ def _vector_formulations(workload: Workload, device: Device) -> list[str]:
     # A matrix unit multiplies pairs too, and many more of them.
     paired = multiplies_pairs(device) and "amx_bf16" not in device.cpu_features
     found = _channel_formulations(workload, lanes)
+    whole = [WHOLE + PHASES] * WholeLayout.fits(workload)
     prefixes = [PAIRS] * (paired and PairLayout.fits(workload))
     prefixes += [MMLA] * (multiplies_blocks(device) and MmlaLayout.fits(workload))
     found += [prefix + each for prefix in prefixes for each in found]
@@ -123,6 +127,7 @@ def _vector_formulations(workload: Workload, device: Device) -> list[str]:
         # Of use are the lanes that vectors of float32 have not.
         halves = _channel_formulations(workload, 2 * lanes)
         found += [HALVES + f for f in halves if Layout(workload, lanes, f).channels > lanes]
+    found += whole
     return found if workload.out_channels >= lanes else [*found, *_dots(workload, device, lanes)]
 
 
