@@ -13,10 +13,17 @@ from typing import Any
 import tvm
 from tvm import sym, tirx
 
-from tvm_conv3dt.compiler.amx_instructions import LOAD, MULTIPLY, arguments, is_a
+from tvm_conv3dt.compiler.amx_instructions import LOAD, arguments, is_a
 from tvm_conv3dt.compiler.expressions import mentions, replaced
 from tvm_conv3dt.compiler.prefetching import LINE_BYTES, ask_for
-from tvm_conv3dt.compiler.tile_loops import TileLoop, in_tasks, nested, product_nest, turn_number
+from tvm_conv3dt.compiler.tile_loops import (
+    TileLoop,
+    among_products,
+    in_tasks,
+    nested,
+    product_nest,
+    turn_number,
+)
 from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
 
 __all__ = ["asking", "prefetch_panels"]
@@ -77,14 +84,7 @@ def asking(around: list[tirx.For], steps: list[Any], packed: str, bytes_each: in
         ask_for(buffer, [next_start + tirx.min(first + n, lines - 1) * line_elements])
         for n in range(share)
     ]
-    products = sum(is_a(each, MULTIPLY) for each in steps)
-    found, made = [], 0
-    for step in steps:
-        found.append(step)
-        if is_a(step, MULTIPLY):
-            found += asked[made * share // products : (made + 1) * share // products]
-            made += 1
-    return found
+    return among_products(steps, asked)
 
 
 def _read(steps: list[Any], packed: str) -> tuple[Any, Any, int] | None:

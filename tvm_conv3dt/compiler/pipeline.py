@@ -17,6 +17,7 @@ from tvm.s_tir.pipeline import finalize_device_passes, finalize_host_passes
 
 from tvm_conv3dt.compiler.absent_taps import skip_absent_taps
 from tvm_conv3dt.compiler.deferring import defer_stores
+from tvm_conv3dt.compiler.input_prefetching import prefetch_inputs
 from tvm_conv3dt.compiler.joining import join_products
 from tvm_conv3dt.compiler.mending import mend_sums
 from tvm_conv3dt.compiler.mmla import import_products
@@ -84,6 +85,7 @@ def _pipeline() -> tuple[Any, Any, Any]:
             tirx.transform.NarrowDataType(32),
             _pass(join_products),
             _pass(prefetch_panels),
+            _pass(prefetch_inputs),
             _pass(prefetch_tasks),
             _pass(defer_stores),
             s_tir.transform.LoopPartition(),

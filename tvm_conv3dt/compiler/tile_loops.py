@@ -10,7 +10,16 @@ from tvm import tirx
 
 from tvm_conv3dt.compiler.amx_instructions import CLEAR, MULTIPLY, is_a, uses
 
-__all__ = ["TileLoop", "in_tasks", "loops_in", "nested", "product_nest", "steps_of", "turn_number"]
+__all__ = [
+    "TileLoop",
+    "among_products",
+    "in_tasks",
+    "loops_in",
+    "nested",
+    "product_nest",
+    "steps_of",
+    "turn_number",
+]
 
 
 class TileLoop:
@@ -21,11 +30,14 @@ class TileLoop:
     loop : tvm.tirx.For
     around : list of tvm.tirx.For
         The loops of the task that it is in, from outside.
+    task : tvm.ir.Var or None
+        What counts the tasks; None where all is one.
     allocations, sums, store
         What the loop's body does: memory; sums, in some steps; and the loops that store results.
     """
 
     def __init__(self, loop: tirx.For, around: list[tirx.For]) -> None:
+        self.task: Any = None
         self.loop = loop
         self.around = around
         *before, self.store = steps_of(loop.body)
@@ -58,20 +70,23 @@ def in_tasks(function: tirx.PrimFunc, change: Callable[[Any, TileLoop], Any]) ->
     y = str(function.params[-1].name)
     tasks = False
 
-    def task(body: Any) -> Any:
+    def changed(body: Any, number: Any = None) -> Any:
         tile = TileLoop.of(body, y)
-        return body if tile is None else change(body, tile)
+        if tile is None:
+            return body
+        tile.task = number
+        return change(body, tile)
 
     def visit(loop: tirx.For) -> Any:
         nonlocal tasks
         if loop.kind != tirx.ForKind.PARALLEL:
             return loop
         tasks = True
-        body, kind = task(loop.body), loop.kind
+        body, kind = changed(loop.body, loop.loop_var), loop.kind
         return tirx.For(loop.loop_var, loop.min, loop.extent, kind, body, None, loop.annotations)
 
     body = tvm_ffi.structural_map(function.body, (tirx.For, visit))
-    return function.with_body(body if tasks else task(body))
+    return function.with_body(body if tasks else changed(body))
 
 
 def product_nest(step: Any) -> tuple[list[tirx.For], list[Any]] | None:
@@ -81,6 +96,18 @@ def product_nest(step: Any) -> tuple[list[tirx.For], list[Any]] | None:
         loops.append(body)
         body = body.body
     return (loops, steps_of(body)) if loops and uses(body, MULTIPLY) else None
+
+
+def among_products(steps: list[Any], more: list[Any]) -> list[Any]:
+    """Return the loads and products of a step of a tile with other statements between them, as even as can be."""
+    products = sum(is_a(each, MULTIPLY) for each in steps)
+    found, made = [], 0
+    for step in steps:
+        found.append(step)
+        if is_a(step, MULTIPLY):
+            found += more[made * len(more) // products : (made + 1) * len(more) // products]
+            made += 1
+    return found
 
 
 def nested(loops: list[tirx.For], steps: list[Any]) -> Any:
