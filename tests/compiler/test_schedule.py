@@ -175,10 +175,11 @@ def test_trace_that_does_not_fit_is_refused(trace, tuned, host):
         replace(tuned, trace=trace).apply(host)
 
 
-def test_trace_of_another_workload_is_refused(tuned, host, small):
+def test_trace_of_another_workload_is_refused(host, small):
+    padded = schedule.point_schedule(small, host, Point("phases", "rows", 1))
     unpadded = Workload.make((1, 2, 2, 4, 3), (2, 2, 2, 8, 3), (1, 4, 4, 8, 8), 2)
     with pytest.raises(SignatureError, match=f"apply trace with {unpadded.id}"):
-        replace(tuned, workload=unpadded).apply(host)
+        replace(padded, workload=unpadded).apply(host)
 
 
 def test_nothing_is_found_in_empty_or_absent_folders(host, small, tmp_path):
