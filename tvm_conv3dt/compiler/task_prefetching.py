@@ -51,10 +51,12 @@ def _asking(task: tirx.For, packed: str, bytes_each: int) -> Any:
     (innermost,) = found
     loads = _loads(innermost, packed)
     index = loads[0].indices[0]
+    if len(loads) > 1 or not mentions(index, task.loop_var) or _skips(innermost):
+        return task.body
     around = [each for each in serial if innermost in loops_in(each.body)]
     tiles = [each for each in around if not mentions(index, each.loop_var)]
     count = prod(int(each.extent) for each in tiles)
-    if len(loads) > 1 or count == 1 or not mentions(index, task.loop_var) or _skips(innermost):
+    if count == 1:
         return task.body
     starts = _starts(index, loops_in(innermost.body), bytes_each)
     following = [(task.loop_var, task.loop_var + 1)]

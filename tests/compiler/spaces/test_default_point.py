@@ -105,3 +105,12 @@ def test_each_formulation_has_its_best_point(kernel):
     for point, cost in zip(found, costs, strict=True):
         others = [p for p in points(workload, V3) if p.formulation == point.formulation]
         assert cost == min(estimate(workload, V3, other) for other in others)
+
+
+def test_rows_that_taps_read_again_are_counted_once():
+    """An input that stays near is read by tasks of filters, though all taps of all rows together would not."""
+    workload = Workload.make(
+        (1, 6, 6, 6, 384), (3, 3, 3, 64, 384), (1, 12, 12, 12, 64), 2, bias=True
+    )
+    device = replace(catalogue.get("x86-64-v4"), cores=2, l2_bytes=2 << 20)
+    assert default_point(workload, device).order == "filters"

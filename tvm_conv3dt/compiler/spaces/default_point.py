@@ -179,7 +179,10 @@ def _channel_estimate(layout: Layout, device: Device, point: Point) -> float:
         row_cycles += fetch(device, near) * tiles_w * phase_filters / width_phases
     else:
         row_cycles += fetch(device, panel) * tiles_w * tiles_c * panel
-        row_cycles += fetch(device, row_input * rows_of_task + panel) * tiles_c * row_input
+        # Taps read the same rows again.
+        inputs = prod(workload.input_spatial) * workload.in_channels * itemsize
+        near = min(row_input * rows_of_task, inputs) + panel
+        row_cycles += fetch(device, near) * tiles_c * row_input
     # The first row of a task brings the filters near.
     all_filters = phase_filters / width_phases * phases
     row_cycles += fetch(device, all_filters) * phase_filters / width_phases / rows_of_task

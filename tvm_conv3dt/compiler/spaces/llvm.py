@@ -119,7 +119,6 @@ def _vector_formulations(workload: Workload, device: Device) -> list[str]:
     # A matrix unit multiplies pairs too, and many more of them.
     paired = multiplies_pairs(device) and "amx_bf16" not in device.cpu_features
     found = _channel_formulations(workload, lanes)
-    whole = [WHOLE + PHASES] * WholeLayout.fits(workload)
     prefixes = [PAIRS] * (paired and PairLayout.fits(workload))
     prefixes += [MMLA] * (multiplies_blocks(device) and MmlaLayout.fits(workload))
     found += [prefix + each for prefix in prefixes for each in found]
@@ -127,7 +126,7 @@ def _vector_formulations(workload: Workload, device: Device) -> list[str]:
         # Of use are the lanes that vectors of float32 have not.
         halves = _channel_formulations(workload, 2 * lanes)
         found += [HALVES + f for f in halves if Layout(workload, lanes, f).channels > lanes]
-    found += whole
+    found += [WHOLE + PHASES] * WholeLayout.fits(workload)
     return found if workload.out_channels >= lanes else [*found, *_dots(workload, device, lanes)]
 
 
