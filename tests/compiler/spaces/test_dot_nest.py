@@ -71,12 +71,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("turn", "name"), enumerate(CASES))
+@pytest.mark.parametrize(("turn", "name"), list(enumerate(CASES)))
 def test_orders_are_exact(turn, name, host, inexact):
     """Two of them, which turn from case to case."""
     bits, workload = CASES[name]
     device = replace(host, vector_bits=bits)
-    points = of_each_order(workload, device)
+    points = list(of_each_order(workload, device))
     assert inexact(workload, device, [points[(turn + n) % len(points)] for n in range(2)]) == []
 
 

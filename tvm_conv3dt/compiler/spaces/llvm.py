@@ -126,8 +126,9 @@ def _vector_formulations(workload: Workload, device: Device) -> list[str]:
         # Of use are the lanes that vectors of float32 have not.
         halves = _channel_formulations(workload, 2 * lanes)
         found += [HALVES + f for f in halves if Layout(workload, lanes, f).channels > lanes]
-    found += [WHOLE + PHASES] * WholeLayout.fits(workload)
-    return found if workload.out_channels >= lanes else [*found, *_dots(workload, device, lanes)]
+    if workload.out_channels >= lanes:
+        return found + [WHOLE + PHASES] * WholeLayout.fits(workload)
+    return [*found, *_dots(workload, device, lanes)]
 
 
 def _channel_formulations(workload: Workload, lanes: int) -> list[str]:
