@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from tvm_conv3dt import tile_state
 from tvm_conv3dt.cli import contestants
 from tvm_conv3dt.errors import UnsupportedError
 from tvm_conv3dt.measure import peers
@@ -35,6 +36,12 @@ def test_bundle_for_cpus_has_those_that_were_asked_for():
     found = beside("llvm", ("onnxruntime", "pytorch"))
     assert found.peers == {name: peers.PEERS[name] for name in ("onnxruntime", "pytorch")}
     assert found.machine == contestants.MACHINE
+    assert found.watched == (FMA,)
+
+
+def test_matrix_unit_is_watched_where_the_bundle_uses_it():
+    features = ["avx512f", "amx_bf16", tile_state.FEATURE]
+    found = contestants.beside("llvm", (), [LAYER], stock_trials=7, features=features)
     assert found.watched == (FMA, BFLOAT16)
 
 

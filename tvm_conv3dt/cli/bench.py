@@ -119,7 +119,8 @@ def command(
     place = (str(folder.resolve()), bundle.level.device)
     ours = Peer("tvm_conv3dt.cli.bundle_peer", arguments=place)
     kind = bundle.manifest.platform.kind
-    others = contestants.beside(kind, against, [layer.workload for layer in layers], stock_trials)
+    workloads, features = [layer.workload for layer in layers], bundle.level.cpu_features
+    others = contestants.beside(kind, against, workloads, stock_trials, features)
     second = None if beside is None else _load_beside(beside)
     if second is not None:
         place = (str(second.path.resolve()), second.level.device)

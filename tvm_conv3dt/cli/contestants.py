@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 
-from tvm_conv3dt import paths
+from tvm_conv3dt import paths, tile_state
 from tvm_conv3dt.errors import UnsupportedError, describe
 from tvm_conv3dt.measure import peers
 from tvm_conv3dt.measure.ceiling import BFLOAT16, FMA, MATRIX, Ceilings
@@ -44,7 +44,11 @@ class Contestants:
 
 
 def beside(
-    kind: str, against: Sequence[str], workloads: Iterable[Workload], stock_trials: int
+    kind: str,
+    against: Sequence[str],
+    workloads: Iterable[Workload],
+    stock_trials: int,
+    features: Collection[str] = (),
 ) -> Contestants:
     """Return who is timed beside a bundle.
 
@@ -58,6 +62,8 @@ def beside(
         The layers.
     stock_trials : int
         Of the peer ``tvm``.
+    features : collection of str
+        The CPU features that the bundle's code uses.
 
     Raises
     ------
@@ -72,8 +78,9 @@ def beside(
         arguments = (str(paths.user_cache() / "stock-tvm"), str(stock_trials))
         chosen[_STOCK] = replace(chosen[_STOCK], arguments=arguments)
     products = {workload.product_dtype for workload in workloads}
-    # Where float32 is multiplied on the matrix unit, the unit's neighbours slow that down alone.
-    return Contestants(chosen, MACHINE, partial(_of_products, products), (FMA, BFLOAT16))
+    # A matrix unit's other users slow down nothing else.
+    watched = (FMA, BFLOAT16) if tile_state.FEATURE in features else (FMA,)
+    return Contestants(chosen, MACHINE, partial(_of_products, products), watched)
 
 
 def _of_products(products: Set[str], ceilings: Ceilings) -> Ceilings:
