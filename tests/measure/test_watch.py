@@ -83,6 +83,18 @@ def test_patience_ends_and_is_renewed(watched):
     assert 20 <= machine.now <= 25
 
 
+def test_what_was_long_ago_is_forgotten(watched):
+    """A CPU that was cool at first clocks lower for the rest of the day."""
+    machine, watch = watched(lambda now: {"fma": 1.0 if now < 1 else 0.5}, patience=10)
+    for _ in range(600):
+        watch.take(machine.turn)
+    disturbed = watch.turns.disturbed
+    assert disturbed > 0
+    watch.renew()
+    watch.take(machine.turn)
+    assert watch.turns.disturbed == disturbed
+
+
 def test_final_answer_stands(watched):
     machine, watch = watched(lambda now: {"fma": 1.0 if now < 1 else 0.1})
     assert watch.take(machine.turn, final=lambda answer: True) == 1

@@ -98,7 +98,7 @@ def command(
 
     Every implementation has a process of its own, the same threads and the same data, and is timed only after its
     result was checked; they take turns, and all others sleep meanwhile. A turn of anybody before or after which the
-    machine's arithmetic was disturbed by others is taken again, for up to a minute a layer. The column out= is for op(x, out=y),
+    machine's arithmetic was disturbed by others is taken again, for up to half a minute a layer. The column out= is for op(x, out=y),
     whose output's memory is reused, and fresh for op(x). The peer tvm is TVM's own operator, tuned in TVM's own
     space; its results are kept in the cache (TVM_CONV3DT_CACHE). Of a bundle for GPUs all is on the first one, and
     PyTorch, which calls cuDNN there, is the peer: in both memory formats, and of float32 with and without TF32, each

@@ -29,7 +29,7 @@ ROUNDS = 7
 _CEILING_SECONDS = 0.1
 
 # Seconds that a layer's turns may wait for an undisturbed machine, and be taken again, in all.
-_PATIENCE = 60.0
+_PATIENCE = 30.0
 
 # What limits NumPy's BLAS to the kernels of another CPU: it would lower a ceiling that all are measured by.
 BLAS_VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -10,10 +11,12 @@ from typing import TypeVar
 __all__ = ["ENOUGH", "Turns", "Watch"]
 
 ENOUGH = 0.8
-"""Of the best rate seen: less means that others have a part of the machine. Clocks vary by less, neighbours halve it."""
+"""Of the best rate seen lately: less means that others have a part of the machine. Clocks vary by less, neighbours halve it."""
 
 # Probes before the first turn, so that there is a best rate to compare with.
 _FIRST = 40
+# Probes after which a rate is forgotten, some layers' turns: a CPU that was cool at first is not seen as disturbed for ever.
+_LATELY = 500
 # Seconds between two probes of a machine that is disturbed.
 _PAUSE = 0.02
 
@@ -40,7 +43,7 @@ class Turns:
 
 
 class Watch:
-    """Repeats what the machine was disturbed in, by comparing what it can do now with the best that it could do so far.
+    """Repeats what the machine was disturbed in, by comparing what it can do now with the best that it could do lately.
 
     Parameters
     ----------
@@ -54,7 +57,7 @@ class Watch:
     def __init__(self, probe: Callable[[], Mapping[str, float]], seconds: float) -> None:
         self.turns = Turns()
         self._probe = probe
-        self._best: dict[str, float] = {}
+        self._seen: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_LATELY))
         self._seconds = self._left = seconds
 
     def renew(self) -> None:
@@ -73,7 +76,7 @@ class Watch:
         final : callable, optional
             Says of an answer whether it stands, however disturbed the machine was.
         """
-        if not self._best:
+        if not self._seen:
             for _ in range(_FIRST):
                 self._quiet()
         while True:
@@ -100,5 +103,5 @@ class Watch:
     def _quiet(self) -> bool:
         rates = self._probe()
         for name, rate in rates.items():
-            self._best[name] = max(rate, self._best.get(name, 0.0))
-        return all(rate >= ENOUGH * self._best[name] for name, rate in rates.items())
+            self._seen[name].append(rate)
+        return all(rate >= ENOUGH * max(self._seen[name]) for name, rate in rates.items())
