@@ -8,7 +8,7 @@ import pytest
 
 tvm = pytest.importorskip("tvm")
 
-from tvm_conv3dt.compiler import kernel
+from tvm_conv3dt.compiler import kernel, pipeline
 from tvm_conv3dt.compiler.spaces import llvm
 from tvm_conv3dt.compiler.target import resolve
 from tvm_conv3dt.device import Device
@@ -67,6 +67,30 @@ def built() -> Callable[..., kernel.Kernel]:
         return kernel.compile_kernel(layout, device, sch)
 
     return built
+
+
+@pytest.fixture
+def left_by(monkeypatch: pytest.MonkeyPatch, built: Any) -> Callable[..., Any]:
+    """``left_by(module, name, stays, workload, device, point)``: a point's function as a pass that asks ahead leaves it.
+
+    `stays` bytes of what it asks for are taken for near.
+    """
+
+    def left_by(
+        module: Any, name: str, stays: int, workload: Workload, device: Device, point: Any
+    ) -> Any:
+        monkeypatch.setattr(module, "_STAY_BYTES", stays)
+        functions: list[Any] = []
+
+        def record(function: Any) -> Any:
+            functions.append(getattr(module, name)(function))
+            return functions[-1]
+
+        monkeypatch.setattr(pipeline, name, record)
+        built(workload, device, point)
+        return functions[0]
+
+    return left_by
 
 
 @pytest.fixture(scope="session")

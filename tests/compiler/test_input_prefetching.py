@@ -11,7 +11,7 @@ import tvm_ffi
 from tvm import ir, tirx
 
 from tvm_conv3dt import device as catalogue
-from tvm_conv3dt.compiler import input_prefetching, pipeline
+from tvm_conv3dt.compiler import input_prefetching
 from tvm_conv3dt.compiler.expressions import at, mentions
 from tvm_conv3dt.compiler.prefetching import LINE_BYTES
 from tvm_conv3dt.compiler.spaces.point import Point
@@ -24,20 +24,11 @@ PLAIN = {"kernel": 2, "width": 32, "padding": "VALID"}
 
 
 @pytest.fixture
-def rewritten(monkeypatch, built):
-    """What becomes of a point's function, as the pass leaves it."""
+def rewritten(left_by):
+    """What the pass makes of a point's function."""
 
     def rewrite(workload, point, stays=0):
-        monkeypatch.setattr(input_prefetching, "_STAY_BYTES", stays)
-        functions = []
-
-        def record(function):
-            functions.append(input_prefetching.prefetch_inputs(function))
-            return functions[-1]
-
-        monkeypatch.setattr(pipeline, "prefetch_inputs", record)
-        built(workload, UNIT, point)
-        return functions[0]
+        return left_by(input_prefetching, "prefetch_inputs", stays, workload, UNIT, point)
 
     return rewrite
 

@@ -11,7 +11,7 @@ import tvm_ffi
 from tvm import tirx
 
 from tvm_conv3dt import device as catalogue
-from tvm_conv3dt.compiler import pipeline, task_prefetching
+from tvm_conv3dt.compiler import task_prefetching
 from tvm_conv3dt.compiler.expressions import at
 from tvm_conv3dt.compiler.spaces.point import Point
 from tvm_conv3dt.compiler.tile_loops import loops_in
@@ -28,20 +28,11 @@ def workload(out_channels=96, **more):
 
 
 @pytest.fixture
-def rewritten(monkeypatch, built):
-    """What becomes of a point's function, as the pass leaves it."""
+def rewritten(left_by):
+    """What the pass makes of a point's function."""
 
     def rewrite(workload, point, device=V4, stays=0):
-        monkeypatch.setattr(task_prefetching, "_STAY_BYTES", stays)
-        functions = []
-
-        def record(function):
-            functions.append(task_prefetching.prefetch_tasks(function))
-            return functions[-1]
-
-        monkeypatch.setattr(pipeline, "prefetch_tasks", record)
-        built(workload, device, point)
-        return functions[0]
+        return left_by(task_prefetching, "prefetch_tasks", stays, workload, device, point)
 
     return rewrite
 

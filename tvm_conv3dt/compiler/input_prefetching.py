@@ -9,12 +9,11 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-import tvm
 import tvm_ffi
 from tvm import ir, sym, tirx
 
 from tvm_conv3dt.compiler.expressions import at, mentions, replaced
-from tvm_conv3dt.compiler.prefetching import LINE_BYTES, ask_for
+from tvm_conv3dt.compiler.prefetching import LINE_BYTES, ask_for, bytes_of
 from tvm_conv3dt.compiler.tile_loops import (
     TileLoop,
     among_products,
@@ -34,8 +33,8 @@ _STAY_BYTES = 32 << 20
 def prefetch_inputs(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """Let tasks of a lowered function, whose loops are no vectors yet, ask for the next one's input, where it is large."""
     x = function.params[0]
-    bytes_each = tvm.DataType(x.dtype).bits // 8
-    if prod(int(size) for size in x.shape) * bytes_each <= _STAY_BYTES:
+    size, bytes_each = bytes_of(x)
+    if size <= _STAY_BYTES:
         return function
     line = LINE_BYTES // bytes_each
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-import tvm
 from tvm import sym, tirx
 
 from tvm_conv3dt.compiler.amx_instructions import LOAD, arguments, is_a
 from tvm_conv3dt.compiler.expressions import mentions, replaced
-from tvm_conv3dt.compiler.prefetching import LINE_BYTES, ask_for
+from tvm_conv3dt.compiler.prefetching import LINE_BYTES, ask_for, bytes_of
 from tvm_conv3dt.compiler.tile_loops import (
     TileLoop,
     among_products,
@@ -35,8 +34,8 @@ _STAY_BYTES = 1 << 20
 def prefetch_panels(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """Let tasks of a lowered function, whose loops are no vectors yet, ask for filters ahead, where these are many."""
     packed = function.params[1]
-    bytes_each = tvm.DataType(packed.dtype).bits // 8
-    if prod(int(size) for size in packed.shape) * bytes_each <= _STAY_BYTES:
+    size, bytes_each = bytes_of(packed)
+    if size <= _STAY_BYTES:
         return function
 
     def change(task: Any, tile: TileLoop) -> Any:

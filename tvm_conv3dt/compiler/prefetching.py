@@ -6,6 +6,7 @@ prefetching needs to find out. So the task asks for what lies one plane further 
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import tvm
@@ -15,7 +16,7 @@ from tvm import ir, s_tir, tirx
 from tvm_conv3dt.compiler.expressions import at
 from tvm_conv3dt.compiler.statements import inside, opaque
 
-__all__ = ["LINE_BYTES", "PREFETCHED", "ask_for", "prefetch_planes"]
+__all__ = ["LINE_BYTES", "PREFETCHED", "ask_for", "bytes_of", "prefetch_planes"]
 
 PREFETCHED = "conv3d_transpose.prefetched"
 """Annotation of the block that clears a vector's sums, with axes as those of the results: planes ahead, positions of a vector, and vectors."""
@@ -69,6 +70,12 @@ def _prefetches(x: Any, realize: s_tir.SBlockRealize, loops: dict[Any, int]) -> 
 def _prefetch(x: Any, index: list[Any]) -> Any:
     read = tirx.BufferRegion(x, [ir.Range.from_min_extent(each, 1) for each in index])
     return opaque("prefetched", [read], [], ask_for(x, index))
+
+
+def bytes_of(array: Any) -> tuple[int, int]:
+    """Return the bytes of an array, which is a parameter of a function, and those of each of its elements."""
+    each = tvm.DataType(array.dtype).bits // 8
+    return prod(int(size) for size in array.shape) * each, each
 
 
 def ask_for(array: Any, index: list[Any]) -> tirx.Evaluate:

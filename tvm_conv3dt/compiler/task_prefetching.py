@@ -10,12 +10,11 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-import tvm
 import tvm_ffi
 from tvm import ir, tirx
 
 from tvm_conv3dt.compiler.expressions import at, mentions, replaced
-from tvm_conv3dt.compiler.prefetching import LINE_BYTES, ask_for
+from tvm_conv3dt.compiler.prefetching import LINE_BYTES, ask_for, bytes_of
 from tvm_conv3dt.compiler.tile_loops import loops_in, turn_number
 
 __all__ = ["prefetch_tasks"]
@@ -27,8 +26,8 @@ _STAY_BYTES = 1 << 20
 def prefetch_tasks(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """Let tasks of a lowered function, whose loops are no vectors yet, ask for the next one's filters, where these are many."""
     packed = function.params[1]
-    bytes_each = tvm.DataType(packed.dtype).bits // 8
-    if prod(int(size) for size in packed.shape) * bytes_each <= _STAY_BYTES:
+    size, bytes_each = bytes_of(packed)
+    if size <= _STAY_BYTES:
         return function
 
     def visit(loop: tirx.For) -> tirx.For:
