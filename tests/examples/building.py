@@ -9,10 +9,8 @@ from pathlib import Path
 SOURCES = Path(__file__).resolve().parents[2] / "examples" / "cpp"
 
 
-def build(
-    folder: Path, *, target: str = "", tvm_ffi: Path | None = None, program: str = "all"
-) -> Path:
-    """Build both programs, `run_layer` and `run_layer_c`, or one of them, into a folder, and return it.
+def build(folder: Path, *, target: str = "", tvm_ffi: Path | None = None) -> Path:
+    """Build both programs, `run_layer` and `run_layer_c`, into a folder, and return it.
 
     This machine's compiler is taken where there is one, else the package ziglang.
 
@@ -24,8 +22,6 @@ def build(
         Another machine, such as ``"aarch64-linux-gnu.2.28"``; by default this one.
     tvm_ffi : Path, optional
         The folder ``tvm_ffi`` of an unpacked wheel for that machine; by default the installed package's.
-    program : str
-        Which to build; by default both.
     """
     options = [f"-DPython_EXECUTABLE={sys.executable}", f"-DCMAKE_MAKE_PROGRAM={_tool('ninja')}"]
     compilers = os.environ.get("CXX"), *map(shutil.which, ("c++", "g++", "clang++"))
@@ -33,10 +29,7 @@ def build(
         options += [f"-DCMAKE_TOOLCHAIN_FILE={SOURCES / 'zig.cmake'}", f"-DZIG_TARGET={target}"]
     if tvm_ffi is not None:
         options.append(f"-DTVM_FFI_DIR={tvm_ffi}")
-    for step in (
-        ["-G", "Ninja", "-S", SOURCES, "-B", folder, *options],
-        ["--build", folder, "--target", program],
-    ):
+    for step in (["-G", "Ninja", "-S", SOURCES, "-B", folder, *options], ["--build", folder]):
         done = subprocess.run(
             [_tool("cmake"), *map(str, step)], capture_output=True, text=True, check=False
         )
