@@ -34,7 +34,7 @@ def places(turns):
         address = tirx.address_of(tirx.BufferLoad(packed, [start + square * SQUARE]))
         steps.append(tirx.Evaluate(instruction(LOAD, 4, address, tirx.const(64, "int64"))))
         steps.append(tirx.Evaluate(instruction(MULTIPLY, 0, 4, 4)))
-    made = asking(around, steps, "packed", 2)
+    made = asking(around, steps, "packed")
     asked = [each for each in made if each not in steps]
     assert len(made) == len(steps) + len(asked)
     found = {}

@@ -6,23 +6,14 @@ rows reads is one stretch, and the next task's is another; so each step of a til
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 import tvm_ffi
 from tvm import ir, sym, tirx
 
 from tvm_conv3dt.compiler.expressions import at, mentions, replaced
-from tvm_conv3dt.compiler.prefetching import LINE_BYTES, ask_for, bytes_of
-from tvm_conv3dt.compiler.tile_loops import (
-    TileLoop,
-    among_products,
-    in_tasks,
-    loops_in,
-    nested,
-    product_nest,
-    turn_number,
-)
+from tvm_conv3dt.compiler.prefetching import ask_in_turns, bytes_of
+from tvm_conv3dt.compiler.tile_loops import TileLoop, among_products, in_tasks, loops_in
 
 __all__ = ["prefetch_inputs", "stretch"]
 
@@ -33,10 +24,8 @@ _STAY_BYTES = 32 << 20
 def prefetch_inputs(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """Let tasks of a lowered function, whose loops are no vectors yet, ask for the next one's input, where it is large."""
     x = function.params[0]
-    size, bytes_each = bytes_of(x)
-    if size <= _STAY_BYTES:
+    if bytes_of(x) <= _STAY_BYTES:
         return function
-    line = LINE_BYTES // bytes_each
 
     def change(task: Any, tile: TileLoop) -> Any:
         found = stretch(task, str(x.name))
@@ -46,25 +35,13 @@ def prefetch_inputs(function: tirx.PrimFunc) -> tirx.PrimFunc:
         following = replaced(start, [(tile.task, tile.task + 1)])
         if not sym.Analyzer().can_prove_equal(following - start, elements):
             return task  # it reads the same again, or elsewhere
-        lines = -(-elements // line)
 
-        def ask(step: Any) -> Any:
-            nest = product_nest(step)
-            if nest is None:
-                return step
-            loops, steps = nest
+        def ask(loops: list[tirx.For], steps: list[Any]) -> list[Any]:
             counted = [each for each in loops if isinstance(each.extent, tirx.IntImm)]
             turns = [*tile.around, tile.loop, *counted]
-            share = -(-lines // prod(int(each.extent) for each in turns))
-            first = turn_number(turns) * share
-            asked = [
-                ask_for(source, [following + tirx.min(first + n, lines - 1) * line])
-                for n in range(share)
-            ]
-            return nested(loops, among_products(steps, asked))
+            return among_products(steps, ask_in_turns(source, following, elements, turns))
 
-        sums = map(ask, tile.sums)
-        return tile.with_body(task, tirx.SeqStmt([*tile.allocations, *sums, tile.store]))
+        return tile.with_products(task, ask)
 
     return in_tasks(function, change)
 

@@ -7,22 +7,14 @@ share of what the next panel has for the same step: its own, in the order of the
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 from tvm import sym, tirx
 
 from tvm_conv3dt.compiler.amx_instructions import LOAD, arguments, is_a
 from tvm_conv3dt.compiler.expressions import mentions, replaced
-from tvm_conv3dt.compiler.prefetching import LINE_BYTES, ask_for, bytes_of
-from tvm_conv3dt.compiler.tile_loops import (
-    TileLoop,
-    among_products,
-    in_tasks,
-    nested,
-    product_nest,
-    turn_number,
-)
+from tvm_conv3dt.compiler.prefetching import ask_in_turns, bytes_of
+from tvm_conv3dt.compiler.tile_loops import TileLoop, among_products, in_tasks, turn_number
 from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
 
 __all__ = ["asking", "prefetch_panels"]
@@ -34,27 +26,21 @@ _STAY_BYTES = 1 << 20
 def prefetch_panels(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """Let tasks of a lowered function, whose loops are no vectors yet, ask for filters ahead, where these are many."""
     packed = function.params[1]
-    size, bytes_each = bytes_of(packed)
-    if size <= _STAY_BYTES:
+    if bytes_of(packed) <= _STAY_BYTES:
         return function
 
     def change(task: Any, tile: TileLoop) -> Any:
         around = [*tile.around, tile.loop]
 
-        def ask(step: Any) -> Any:
-            nest = product_nest(step)
-            if nest is None:
-                return step
-            loops, steps = nest
-            return nested(loops, asking(around, steps, str(packed.name), bytes_each))
+        def ask(_: list[tirx.For], steps: list[Any]) -> list[Any]:
+            return asking(around, steps, str(packed.name))
 
-        sums = map(ask, tile.sums)
-        return tile.with_body(task, tirx.SeqStmt([*tile.allocations, *sums, tile.store]))
+        return tile.with_products(task, ask)
 
     return in_tasks(function, change)
 
 
-def asking(around: list[tirx.For], steps: list[Any], packed: str, bytes_each: int) -> list[Any]:
+def asking(around: list[tirx.For], steps: list[Any], packed: str) -> list[Any]:
     """Return the loads and products of a step of a tile with prefetches between these.
 
     Parameters
@@ -63,8 +49,8 @@ def asking(around: list[tirx.For], steps: list[Any], packed: str, bytes_each: in
         The loops of a task that the tile is a turn of, from outside.
     steps : list
         The loads and products.
-    packed, bytes_each
-        How the name of the packed filters begins, and the bytes of each of their elements.
+    packed : str
+        How the name of the packed filters begins.
     """
     read = _read(steps, packed)
     if read is None:
@@ -75,15 +61,7 @@ def asking(around: list[tirx.For], steps: list[Any], packed: str, bytes_each: in
         return steps  # each tile has its own
     panels, turns = around[of_panel[0] : of_panel[-1] + 1], around[of_panel[-1] + 1 :]
     next_start = replaced(start, _following(panels))
-    line_elements = LINE_BYTES // bytes_each
-    lines = elements // line_elements
-    share = -(-lines // prod(int(loop.extent) for loop in turns))
-    first = turn_number(turns) * share
-    asked = [
-        ask_for(buffer, [next_start + tirx.min(first + n, lines - 1) * line_elements])
-        for n in range(share)
-    ]
-    return among_products(steps, asked)
+    return among_products(steps, ask_in_turns(buffer, next_start, elements, turns))
 
 
 def _read(steps: list[Any], packed: str) -> tuple[Any, Any, int] | None:

@@ -15,8 +15,9 @@ from tvm import ir, s_tir, tirx
 
 from tvm_conv3dt.compiler.expressions import at
 from tvm_conv3dt.compiler.statements import inside, opaque
+from tvm_conv3dt.compiler.tile_loops import turn_number
 
-__all__ = ["LINE_BYTES", "PREFETCHED", "ask_for", "bytes_of", "prefetch_planes"]
+__all__ = ["LINE_BYTES", "PREFETCHED", "ask_for", "ask_in_turns", "bytes_of", "prefetch_planes"]
 
 PREFETCHED = "conv3d_transpose.prefetched"
 """Annotation of the block that clears a vector's sums, with axes as those of the results: planes ahead, positions of a vector, and vectors."""
@@ -72,10 +73,19 @@ def _prefetch(x: Any, index: list[Any]) -> Any:
     return opaque("prefetched", [read], [], ask_for(x, index))
 
 
-def bytes_of(array: Any) -> tuple[int, int]:
-    """Return the bytes of an array, which is a parameter of a function, and those of each of its elements."""
-    each = tvm.DataType(array.dtype).bits // 8
-    return prod(int(size) for size in array.shape) * each, each
+def bytes_of(array: Any) -> int:
+    """Return the bytes of an array, which is a parameter of a function."""
+    return prod(int(size) for size in array.shape) * int(tvm.DataType(array.dtype).bits) // 8
+
+
+def ask_in_turns(array: Any, start: Any, elements: int, loops: list[tirx.For]) -> list[Any]:
+    """Return the statements by which each turn of loops in each other asks for its share of elements that follow each other."""
+    line = LINE_BYTES * 8 // tvm.DataType(array.dtype).bits
+    lines = -(-elements // line)
+    share = -(-lines // prod(int(loop.extent) for loop in loops))
+    first = turn_number(loops) * share
+    places = (start + tirx.min(first + n, lines - 1) * line for n in range(share))
+    return [ask_for(array, [place]) for place in places]
 
 
 def ask_for(array: Any, index: list[Any]) -> tirx.Evaluate:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+import tvm
 import tvm_ffi
 from tvm import ir, tirx
 
@@ -26,14 +27,13 @@ _STAY_BYTES = 1 << 20
 def prefetch_tasks(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """Let tasks of a lowered function, whose loops are no vectors yet, ask for the next one's filters, where these are many."""
     packed = function.params[1]
-    size, bytes_each = bytes_of(packed)
-    if size <= _STAY_BYTES:
+    if bytes_of(packed) <= _STAY_BYTES:
         return function
 
     def visit(loop: tirx.For) -> tirx.For:
         if loop.kind != tirx.ForKind.PARALLEL:
             return loop
-        body = _asking(loop, str(packed.name), bytes_each)
+        body = _asking(loop, str(packed.name), tvm.DataType(packed.dtype).bits // 8)
         return tirx.For(
             loop.loop_var, loop.min, loop.extent, loop.kind, body, None, loop.annotations
         )

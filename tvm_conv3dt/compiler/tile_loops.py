@@ -36,8 +36,8 @@ class TileLoop:
         What the loop's body does: memory; sums, in some steps; and the loops that store results.
     """
 
-    def __init__(self, loop: tirx.For, around: list[tirx.For]) -> None:
-        self.task: Any = None
+    def __init__(self, loop: tirx.For, around: list[tirx.For], task: Any) -> None:
+        self.task = task
         self.loop = loop
         self.around = around
         *before, self.store = steps_of(loop.body)
@@ -45,14 +45,26 @@ class TileLoop:
         self.sums = [each for each in before if not isinstance(each, tirx.AllocBuffer)]
 
     @classmethod
-    def of(cls, task: Any, y: str) -> TileLoop | None:
-        """Return the one in a task that stores to an array called `y`; None where there is none, or are several."""
+    def of(cls, task: Any, y: str, number: Any = None) -> TileLoop | None:
+        """Return the one in a task, counted by `number`, that stores to an array called `y`; None where there is none, or are several."""
         found = [loop for loop in loops_in(task) if _is_tile(loop, y)]
         if len(found) != 1:
             return None
         (tile,) = found
         around = [loop for loop in loops_in(task) if tile in loops_in(loop.body)]
-        return cls(tile, around)
+        return cls(tile, around, number)
+
+    def with_products(
+        self, task: Any, change: Callable[[list[tirx.For], list[Any]], list[Any]]
+    ) -> Any:
+        """Return a task whose loads and products, in their loops, are what `change` makes of both."""
+
+        def changed(step: Any) -> Any:
+            nest = product_nest(step)
+            return step if nest is None else nested(nest[0], change(*nest))
+
+        sums = map(changed, self.sums)
+        return self.with_body(task, tirx.SeqStmt([*self.allocations, *sums, self.store]))
 
     def with_body(self, task: Any, body: Any) -> Any:
         """Return a task with another body of the loop."""
@@ -71,11 +83,8 @@ def in_tasks(function: tirx.PrimFunc, change: Callable[[Any, TileLoop], Any]) ->
     tasks = False
 
     def changed(body: Any, number: Any = None) -> Any:
-        tile = TileLoop.of(body, y)
-        if tile is None:
-            return body
-        tile.task = number
-        return change(body, tile)
+        tile = TileLoop.of(body, y, number)
+        return body if tile is None else change(body, tile)
 
     def visit(loop: tirx.For) -> Any:
         nonlocal tasks
