@@ -9,6 +9,7 @@ from tvm_conv3dt.measure import contest
 from tvm_conv3dt.measure.comparison import OURS
 from tvm_conv3dt.measure.contest import Contest
 from tvm_conv3dt.measure.peers import Peer
+from tvm_conv3dt.measure.watch import Watch
 from tvm_conv3dt.spec import Workload
 
 WORKLOAD = Workload.make([1, 2, 3, 2, 4], [3, 3, 3, 2, 4], [1, 4, 6, 4, 2], 2)
@@ -22,7 +23,7 @@ def fake(*arguments):
 def quick(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "peers"), prepend=":")
     monkeypatch.setattr(contest, "_CEILING_SECONDS", 0.001)
-    monkeypatch.setattr(contest, "_PATIENCE", 0.1)
+    monkeypatch.setattr(contest, "Watch", lambda probe, patience: Watch(probe, min(patience, 0.1)))
 
 
 def compare(ours=("right",), machine=("machine",), **peers):

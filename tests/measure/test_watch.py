@@ -61,8 +61,20 @@ def test_turn_beside_a_disturbance_is_taken_again(slow, answer, turns, name, wat
     watch.take(machine.turn)  # knows what is the best
     machine.answers, watch.turns = 0, Turns()
     machine.now = 0.0
+    watch.renew()
     assert watch.take(machine.turn) == answer
     assert watch.turns == turns
+
+
+@pytest.mark.parametrize(("idle", "probes"), [(0, 1), (1, 2)])
+def test_one_probe_between_two_turns_does(idle, probes, watched):
+    machine, watch = watched(lambda now: {"fma": 1.0})
+    watch.take(machine.turn)
+    found = []
+    watch._probe = lambda: found.append(machine.now) or {"fma": 1.0}
+    machine.now += idle
+    watch.take(machine.turn)
+    assert len(found) == probes
 
 
 @pytest.mark.parametrize(("share", "dropped"), [(ENOUGH * 1.01, 0), (ENOUGH * 0.99, 1)])
@@ -86,7 +98,7 @@ def test_patience_ends_and_is_renewed(watched):
 def test_what_was_long_ago_is_forgotten(watched):
     """A CPU that was cool at first clocks lower for the rest of the day."""
     machine, watch = watched(lambda now: {"fma": 1.0 if now < 1 else 0.5}, patience=10)
-    for _ in range(600):
+    for _ in range(600):  # a second each
         watch.take(machine.turn)
     disturbed = watch.turns.disturbed
     assert disturbed > 0

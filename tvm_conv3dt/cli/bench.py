@@ -15,7 +15,7 @@ from tvm_conv3dt.files import write_atomic, write_json
 from tvm_conv3dt.measure import comparison_picture, comparison_report, peers
 from tvm_conv3dt.measure.ceiling import Ceilings
 from tvm_conv3dt.measure.comparison import BESIDE, OURS, Comparison
-from tvm_conv3dt.measure.contest import Contest
+from tvm_conv3dt.measure.contest import PATIENCE, Contest
 from tvm_conv3dt.measure.peers import Peer
 from tvm_conv3dt.measure.watch import Turns
 from tvm_conv3dt.runtime import Bundle
@@ -50,6 +50,14 @@ class Peers(click.ParamType[tuple[str, ...]]):
     default=2.0,
     show_default=True,
     help="How long to time each layer, all implementations together, about.",
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    default=PATIENCE,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long each layer may wait for moments in which nobody else has a part of the machine.",
 )
 @options.threads
 @click.option(
@@ -87,6 +95,7 @@ def command(
     layer_names: tuple[str, ...],
     level: str | None,
     seconds: float,
+    patience: float,
     threads: int | None,
     against: tuple[str, ...],
     beside: Path | None,
@@ -98,7 +107,7 @@ def command(
 
     Every implementation has a process of its own, the same threads and the same data, and is timed only after its
     result was checked; they take turns, and all others sleep meanwhile. A turn of anybody before or after which the
-    machine's arithmetic was disturbed by others is taken again, for up to half a minute a layer. The column out= is for op(x, out=y),
+    machine's arithmetic was disturbed by others is taken again, while there is --patience. The column out= is for op(x, out=y),
     whose output's memory is reused, and fresh for op(x). The peer tvm is TVM's own operator, tuned in TVM's own
     space; its results are kept in the cache (TVM_CONV3DT_CACHE). Of a bundle for GPUs all is on the first one, and
     PyTorch, which calls cuDNN there, is the peer: in both memory formats, and of float32 with and without TF32, each
@@ -135,6 +144,7 @@ def command(
             others.machine,
             lambda name, text: steps.remark(f"{name}: {text}"),
             others.watched,
+            patience,
         ) as contest,
     ):
         for layer in layers:

@@ -20,7 +20,7 @@ from tvm_conv3dt.measure.timing import Timing
 from tvm_conv3dt.measure.watch import Turns, Watch
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["BLAS_VARIABLES", "MACHINE", "Contest"]
+__all__ = ["BLAS_VARIABLES", "MACHINE", "PATIENCE", "Contest"]
 
 # In how many rounds a layer's time is spent: every implementation has one turn in each.
 ROUNDS = 7
@@ -28,8 +28,8 @@ ROUNDS = 7
 # Seconds for each of the machine's ceilings after every layer.
 _CEILING_SECONDS = 0.1
 
-# Seconds that a layer's turns may wait for an undisturbed machine, and be taken again, in all.
-_PATIENCE = 30.0
+PATIENCE = 30.0
+"""What patience a `Contest` has, in seconds, where nothing else is said."""
 
 # What limits NumPy's BLAS to the kernels of another CPU: it would lower a ceiling that all are measured by.
 BLAS_VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
@@ -58,6 +58,8 @@ class Contest:
     watched : sequence of str
         Which of the machine's loads tell, before and after every turn, whether the machine is disturbed. A turn that is
         disturbed is taken again, whoever's it is.
+    patience : float
+        Seconds that a layer's turns may wait for an undisturbed machine, and be taken again, in all.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Contest:
         machine: Peer = MACHINE,
         on_progress: Callable[[str, str], None] = lambda name, text: None,
         watched: Sequence[str] = (),
+        patience: float = PATIENCE,
     ) -> None:
         self._threads = threads
         self._machine = machine
@@ -78,7 +81,7 @@ class Contest:
         self._work: dict[str, int] = {}
         self._places: dict[str, int] = {}
         self._watched = watched
-        self._watch = Watch(self._rates, _PATIENCE)
+        self._watch = Watch(self._rates, patience)
         self._stack = ExitStack()
 
     def __enter__(self) -> Contest:

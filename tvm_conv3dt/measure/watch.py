@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
@@ -15,8 +16,10 @@ ENOUGH = 0.8
 
 # Probes before the first turn, so that there is a best rate to compare with.
 _FIRST = 40
-# Probes after which a rate is forgotten, some layers' turns: a CPU that was cool at first is not seen as disturbed for ever.
-_LATELY = 500
+# Seconds after which a rate is forgotten: a CPU that was cool at first is not seen as disturbed for ever.
+_LATELY = 600.0
+# Seconds for which a probe stands: one between two turns is that after the first and that before the second.
+_STANDS = 0.05
 # Seconds between two probes of a machine that is disturbed.
 _PAUSE = 0.02
 
@@ -57,12 +60,15 @@ class Watch:
     def __init__(self, probe: Callable[[], Mapping[str, float]], seconds: float) -> None:
         self.turns = Turns()
         self._probe = probe
-        self._seen: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_LATELY))
+        # Time and rate of probes that were better than all later ones, so that the first is the best.
+        self._seen: defaultdict[str, deque[tuple[float, float]]] = defaultdict(deque)
+        self._quiet_until = -math.inf
         self._seconds = self._left = seconds
 
     def renew(self) -> None:
-        """Have all patience again."""
+        """Have all patience again, and probe before the next turn."""
         self._left = self._seconds
+        self._quiet_until = -math.inf
 
     def take(
         self, turn: Callable[[], _Answer], final: Callable[[_Answer], bool] = lambda answer: False
@@ -95,13 +101,26 @@ class Watch:
     def _wait(self) -> bool:
         """Wait for a quiet moment, while there is patience; return whether it came."""
         start = time.monotonic()
+        if start < self._quiet_until:
+            return True
         while not (quiet := self._quiet()) and time.monotonic() - start < self._left:
             time.sleep(_PAUSE)
         self._left -= time.monotonic() - start
         return quiet
 
     def _quiet(self) -> bool:
-        rates = self._probe()
-        for name, rate in rates.items():
-            self._seen[name].append(rate)
-        return all(rate >= ENOUGH * max(self._seen[name]) for name, rate in rates.items())
+        rates, now = self._probe(), time.monotonic()
+        best = {name: self._best(name, rate, now) for name, rate in rates.items()}
+        quiet = all(rate >= ENOUGH * best[name] for name, rate in rates.items())
+        self._quiet_until = now + _STANDS if quiet else -math.inf
+        return quiet
+
+    def _best(self, name: str, rate: float, now: float) -> float:
+        """Return the best rate lately, this one counted in."""
+        seen = self._seen[name]
+        while seen and seen[-1][1] <= rate:
+            seen.pop()
+        seen.append((now, rate))
+        while seen[0][0] < now - _LATELY:
+            seen.popleft()
+        return seen[0][1]
