@@ -39,6 +39,11 @@ def test_tile_that_loads_less_for_each_product_is_preferred():
     assert cycles(its, (2, 2)) < cycles(its, (1, 2)) < cycles(its, (1, 1))
 
 
+def test_tile_of_all_channels_is_preferred_where_pieces_of_a_tap_fill_the_first_cache():
+    its = workload((64, 64, 64), (96, 48), kernel=3).recast(dtype="float32")
+    assert default_point(its, UNIT).formulation == "amx-split-1x3-phases"
+
+
 def test_tile_with_channels_that_nobody_wants_is_not():
     its = workload((16, 16, 16), (256, 16))
     assert cycles(its, (2, 1)) < cycles(its, (2, 2))

@@ -8,10 +8,13 @@ from tvm_conv3dt.compiler.spaces.point import stream_candidates
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["NEAR", "TURN_CYCLES", "fetch", "write"]
+__all__ = ["NEAR", "NEAR_L1", "TURN_CYCLES", "fetch", "write"]
 
 NEAR = 0.4
 """The share of the second cache that is counted on: its sets fill unevenly, and others use it too."""
+
+NEAR_L1 = 0.75
+"""As `NEAR`, of the first cache."""
 
 TURN_CYCLES = 8
 """Of a vector whose rows are turned: loaded, through some shuffles, and stored."""
@@ -24,7 +27,7 @@ _EXPOSED = 0.3
 
 def fetch(device: Device, working_set: float) -> float:
     """Return the cycles that each byte of a stream costs, by where data of that size stays."""
-    if working_set <= device.l1_bytes * 0.75:
+    if working_set <= device.l1_bytes * NEAR_L1:
         return 0.0
     if working_set <= device.l2_bytes * NEAR:
         return 0.25 / _L2_BYTES_PER_CYCLE

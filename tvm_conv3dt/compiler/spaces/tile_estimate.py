@@ -6,7 +6,7 @@ from math import ceil, gcd, prod
 
 from tvm_conv3dt.compiler.operand_registers import Load, piece_steps
 from tvm_conv3dt.compiler.pieces import CORRECTIONS
-from tvm_conv3dt.compiler.spaces.memory_model import NEAR, TURN_CYCLES, fetch, write
+from tvm_conv3dt.compiler.spaces.memory_model import NEAR, NEAR_L1, TURN_CYCLES, fetch, write
 from tvm_conv3dt.compiler.spaces.point import Point
 from tvm_conv3dt.compiler.spaces.tile_nest import copied
 from tvm_conv3dt.compiler.spaces.workspace import inputs
@@ -67,10 +67,12 @@ def tile_estimate(layout: TileLayout, device: Device, point: Point) -> float:
         far_rows = float(layout.row_sizes[0] * layout.plane)
         far_rows *= layout.packed_channels * layout.itemsize
     streamed = columns * square * _stream(device, far_filters + far_rows / 4)
-    # Taps along the width read nearly the same.
+    # Taps along the width read nearly the same: near, unless one tap's pieces fill the first cache.
     along = layout.axes[2].kernel / layout.axes[2].phases
-    streamed += rows * square * _stream(device, far_rows + panel) / max(1.0, along)
     split = isinstance(layout, SplitLayout)
+    if split and depth_steps * (rows + columns) * square >= NEAR_L1 * device.l1_bytes:
+        along = 1.0
+    streamed += rows * square * _stream(device, far_rows + panel) / max(1.0, along)
     step = (_split_step if split else _step)(rows, columns, streamed)
     position = _POSITION_CYCLES + _VECTOR_CYCLES * columns * _stores(layout)
     products, results = steps * step + taps * _TAP_CYCLES, rows * SQUARE * position
@@ -119,7 +121,7 @@ def _stream(device: Device, working_set: float) -> float:
 
     All of them count, unlike those of `fetch`: registers of 1 KB leave no room to load far ahead.
     """
-    if device.l1_bytes * 0.75 < working_set <= device.l2_bytes * NEAR * 2:
+    if device.l1_bytes * NEAR_L1 < working_set <= device.l2_bytes * NEAR * 2:
         return 1 / _L2_BYTES_PER_CYCLE
     return fetch(device, working_set)
 

@@ -52,7 +52,7 @@ _SUM_BYTES = 4
 TILES = ((1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (2, 1), (2, 2), (3, 1), (4, 1))
 """Squares of positions and channels that a tile may have."""
 
-SPLIT_TILES = ((1, 1), (1, 2), (1, 4), (2, 1), (2, 2), (3, 1))
+SPLIT_TILES = ((1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2), (3, 1))
 """Those that a tile of split numbers may have: four registers or more are for operands."""
 
 
