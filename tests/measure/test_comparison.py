@@ -55,6 +55,24 @@ def test_best_peer_is_the_fastest_layout_of_all():
     assert (FIRST.speedup(), FIRST.speedup("fresh")) == (4.0, 2.0)
 
 
+def test_undisturbed_speedup_is_that_of_least_times():
+    """Half of everybody's samples took twice as long, three quarters of ours."""
+
+    def least(each, share):
+        found = each.timing
+        return replace(each, timing=replace(found, best=found.median * share))
+
+    ours, fresh, *peers = FIRST.entries
+    found = replace(
+        FIRST, entries=(least(ours, 0.25), fresh, *(least(each, 0.5) for each in peers))
+    )
+    assert (found.speedup(), found.undisturbed_speedup()) == (4.0, 8.0)
+    assert LOST.undisturbed_speedup() is None
+    both = summary([found, SECOND], CEILINGS)
+    assert both.undisturbed_speedup == pytest.approx(8**0.5)
+    assert both.least_undisturbed_speedup == ("a/two", 1.0)
+
+
 def test_ours_is_shown_with_its_output_reused():
     slower = layer("a/three", 3, 2)
     assert slower.best(OURS).output == "reused"
@@ -122,6 +140,8 @@ def test_disturbed_turns_are_told():
     )
     assert "turns" not in quiet
     assert "of 90 turns 20 were taken again, and 3 count as they are" in disturbed
+    assert "least time" not in quiet
+    assert "the speed-up over the best peer is 4.00 with out=; least 4.00 (a/one)" in disturbed
 
 
 def test_json_keeps_every_layout_and_failure():

@@ -20,6 +20,9 @@ OURS = "tvm_conv3dt"
 BESIDE = "beside"
 """That of another bundle of ours, of the same layers in another type: no peer."""
 
+# Nor are those whose results are of fewer bits.
+_NO_PEERS = {OURS, BESIDE, *LESS_EXACT}
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -87,7 +90,7 @@ class Comparison:
 
         Peers that compute with less than the workload's dtype take part with `less_exact` only.
         """
-        left_out = {OURS, BESIDE} if less_exact else {OURS, BESIDE, *LESS_EXACT}
+        left_out = {OURS, BESIDE} if less_exact else _NO_PEERS
         peers = [entry for entry in self.entries if entry.implementation not in left_out]
         return min(peers, key=_median, default=None)
 
@@ -95,6 +98,16 @@ class Comparison:
         """Return the best peer's time by ours with that output; None where either is missing."""
         ours, peer = self.ours(output), self.best_peer(less_exact)
         return None if ours is None or peer is None else peer.timing.median / ours.median
+
+    def undisturbed_speedup(self) -> float | None:
+        """Return the least time of any peer by our least with outputs reused; None where either is missing.
+
+        On a machine that others use at times that is the better guess at what it would do alone.
+        """
+        ours = self.ours()
+        peers = [each for each in self.entries if each.implementation not in _NO_PEERS]
+        least = min((each.timing.best for each in peers), default=None)
+        return None if ours is None or least is None else least / ours.best
 
     def beside_speedup(self) -> float | None:
         """Return the other bundle's time by ours, outputs reused; None where either is missing."""
@@ -120,6 +133,10 @@ class Summary:
         Geometric means of `Comparison.speedup`, our output's memory reused and fresh.
     least_speedup : tuple of (str, float) or None
         The layer where the former is least.
+    undisturbed_speedup : float or None
+        Geometric mean of `Comparison.undisturbed_speedup`.
+    least_undisturbed_speedup : tuple of (str, float) or None
+        The layer where it is least.
     share, fresh_share : float or None
         Geometric means of `Comparison.share`.
     over_workspace : tuple of str
@@ -135,6 +152,8 @@ class Summary:
     speedup: float | None
     fresh_speedup: float | None
     least_speedup: tuple[str, float] | None
+    undisturbed_speedup: float | None
+    least_undisturbed_speedup: tuple[str, float] | None
     share: float | None
     fresh_share: float | None
     over_workspace: tuple[str, ...]
@@ -150,6 +169,10 @@ def summary(comparisons: Sequence[Comparison], ceilings: Ceilings) -> Summary:
         speedup=_geometric_mean(each.speedup() for each in comparisons),
         fresh_speedup=_geometric_mean(each.speedup("fresh") for each in comparisons),
         least_speedup=_least((each.name, each.speedup()) for each in comparisons),
+        undisturbed_speedup=_geometric_mean(each.undisturbed_speedup() for each in comparisons),
+        least_undisturbed_speedup=_least(
+            (each.name, each.undisturbed_speedup()) for each in comparisons
+        ),
         share=_geometric_mean(each.share(ceilings) for each in comparisons),
         fresh_share=_geometric_mean(each.share(ceilings, "fresh") for each in comparisons),
         over_workspace=tuple(
