@@ -221,7 +221,8 @@ def test_folder_that_cannot_be_written_is_an_error(host, small, tmp_path):
             pass
 
 
-def test_log_is_read_in_a_process_that_has_made_no_such_schedule(tmp_path):
+@pytest.mark.parametrize("offered", ["llvm.TILES", "()"], ids=["offered", "no longer offered"])
+def test_log_is_read_in_a_process_that_has_made_no_such_schedule(offered, tmp_path):
     """Traces name tensor intrinsics, which a process must know before it reads them."""
     workload = Workload.make(
         (1, 4, 8, 8, 256), (1, 2, 2, 64, 256), (1, 4, 16, 16, 64), (1, 2, 2), dtype="bfloat16"
@@ -236,7 +237,9 @@ def test_log_is_read_in_a_process_that_has_made_no_such_schedule(tmp_path):
 from pathlib import Path
 from tvm_conv3dt import device
 from tvm_conv3dt.compiler.search.log import TuningLog
+from tvm_conv3dt.compiler.spaces import llvm
 from tvm_conv3dt.spec import Workload
+llvm.TILES = {offered}
 log = TuningLog(Path({str(tmp_path)!r}), device.get("x86-64-v4-amx"), Workload.from_id({workload.id!r}))
 print(len(log.database().get_all_tuning_records()))
 """

@@ -19,6 +19,7 @@ from tvm.s_tir import meta_schedule as ms
 
 from tvm_conv3dt.compiler import kernel
 from tvm_conv3dt.compiler.schedule import check_signature, signature
+from tvm_conv3dt.compiler.spaces.point import formulations_in
 from tvm_conv3dt.compiler.spaces.space import space_of
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import FileFormatError, FileWriteError, TuningError, describe
@@ -173,11 +174,13 @@ class TuningLog:
         write_atomic(self._workload_file, "".join(f"{line}\n" for line in definitions))
 
     def _register_intrinsics(self) -> None:
-        """Make known to TVM what traces may name, or it reads none that does."""
+        """Make known to TVM what traces may name, or it reads none that does: of what is offered, or was."""
         space = space_of(self.device)
-        for point in space.default_points(self.workload, self.device):
-            layout = space.layout_of(self.workload, self.device, point.formulation)
-            kernel.register_intrinsics(layout)
+        names = {each.formulation for each in space.default_points(self.workload, self.device)}
+        if self._records_file.is_file():
+            names |= formulations_in(self._records_file.read_text("utf-8", "replace"))
+        for name in names:
+            kernel.register_intrinsics(space.layout_of(self.workload, self.device, name))
 
     def _check(self) -> dict[str, Any]:
         values = read_json(self._run_file, SCHEMA)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
@@ -22,6 +23,7 @@ __all__ = [
     "GpuPoint",
     "Point",
     "decider",
+    "formulations_in",
     "keep",
     "mark",
     "point_of",
@@ -164,6 +166,11 @@ def decider(sch: s_tir.Schedule, choose: Choose) -> Decide:
 def mark(sch: s_tir.Schedule, block: Any, formulation: str, order: str) -> None:
     """Write in the trace what is no sample."""
     sch.annotate(block, f"{_MARK}:{formulation}:{order}", 1)
+
+
+def formulations_in(traces: str) -> set[str]:
+    """Return the formulations that marks name in a text of traces."""
+    return set(re.findall(rf'"{_MARK}:([^:"]+):', traces))
 
 
 def keep(sch: s_tir.Schedule, block: Any, name: str, value: Any) -> None:
