@@ -99,7 +99,7 @@ class Comparison:
         ours, peer = self.ours(output), self.best_peer(less_exact)
         return None if ours is None or peer is None else peer.timing.median / ours.median
 
-    def undisturbed_speedup(self) -> float | None:
+    def speedup_by_best(self) -> float | None:
         """Return the least time of any peer by our least with outputs reused; None where either is missing.
 
         On a machine that others use at times that is the better guess at what it would do alone.
@@ -133,9 +133,9 @@ class Summary:
         Geometric means of `Comparison.speedup`, our output's memory reused and fresh.
     least_speedup : tuple of (str, float) or None
         The layer where the former is least.
-    undisturbed_speedup : float or None
-        Geometric mean of `Comparison.undisturbed_speedup`.
-    least_undisturbed_speedup : tuple of (str, float) or None
+    speedup_by_best : float or None
+        Geometric mean of `Comparison.speedup_by_best`.
+    least_speedup_by_best : tuple of (str, float) or None
         The layer where it is least.
     share, fresh_share : float or None
         Geometric means of `Comparison.share`.
@@ -152,8 +152,8 @@ class Summary:
     speedup: float | None
     fresh_speedup: float | None
     least_speedup: tuple[str, float] | None
-    undisturbed_speedup: float | None
-    least_undisturbed_speedup: tuple[str, float] | None
+    speedup_by_best: float | None
+    least_speedup_by_best: tuple[str, float] | None
     share: float | None
     fresh_share: float | None
     over_workspace: tuple[str, ...]
@@ -169,10 +169,8 @@ def summary(comparisons: Sequence[Comparison], ceilings: Ceilings) -> Summary:
         speedup=_geometric_mean(each.speedup() for each in comparisons),
         fresh_speedup=_geometric_mean(each.speedup("fresh") for each in comparisons),
         least_speedup=_least((each.name, each.speedup()) for each in comparisons),
-        undisturbed_speedup=_geometric_mean(each.undisturbed_speedup() for each in comparisons),
-        least_undisturbed_speedup=_least(
-            (each.name, each.undisturbed_speedup()) for each in comparisons
-        ),
+        speedup_by_best=_geometric_mean(each.speedup_by_best() for each in comparisons),
+        least_speedup_by_best=_least((each.name, each.speedup_by_best()) for each in comparisons),
         share=_geometric_mean(each.share(ceilings) for each in comparisons),
         fresh_share=_geometric_mean(each.share(ceilings, "fresh") for each in comparisons),
         over_workspace=tuple(

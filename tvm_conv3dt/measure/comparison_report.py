@@ -124,11 +124,11 @@ def remarks(
             f"of {turns.taken} turns {turns.dropped} were taken again, and {turns.disturbed} count as they are: before or after "
             f"them the machine did less than {ENOUGH:.0%} of the arithmetic that it did at its best"
         )
-        if found.undisturbed_speedup is not None and found.least_undisturbed_speedup:
-            name, least = found.least_undisturbed_speedup
+        if found.speedup_by_best is not None and found.least_speedup_by_best:
+            name, least = found.least_speedup_by_best
             lines.append(
                 "by the least time of each instead of the median, which disturbances spare most, the speed-up over the best "
-                f"peer is {found.undisturbed_speedup:.2f} with out=; least {least:.2f} ({name})"
+                f"peer is {found.speedup_by_best:.2f} with out=; least {least:.2f} ({name})"
             )
     if set(order) - {BESIDE}:
         lines.append(_outputs(comparisons, order))
@@ -217,7 +217,7 @@ def _row(each: Comparison, ceilings: Ceilings) -> dict[str, Any]:
         "workspace_bound": workspace_bound(workload),
         "speedup": each.speedup(),
         "fresh_speedup": each.speedup("fresh"),
-        "undisturbed_speedup": each.undisturbed_speedup(),
+        "speedup_by_best": each.speedup_by_best(),
         "beside_speedup": each.beside_speedup(),
         "timings": [
             {
