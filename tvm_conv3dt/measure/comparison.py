@@ -20,9 +20,6 @@ OURS = "tvm_conv3dt"
 BESIDE = "beside"
 """That of another bundle of ours, of the same layers in another type: no peer."""
 
-# Nor are those whose results are of fewer bits.
-_NO_PEERS = {OURS, BESIDE, *LESS_EXACT}
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -90,9 +87,7 @@ class Comparison:
 
         Peers that compute with less than the workload's dtype take part with `less_exact` only.
         """
-        left_out = {OURS, BESIDE} if less_exact else _NO_PEERS
-        peers = [entry for entry in self.entries if entry.implementation not in left_out]
-        return min(peers, key=_median, default=None)
+        return min(self._peers(less_exact), key=_median, default=None)
 
     def speedup(self, output: str = "reused", less_exact: bool = False) -> float | None:
         """Return the best peer's time by ours with that output; None where either is missing."""
@@ -105,8 +100,7 @@ class Comparison:
         On a machine that others use at times that is the better guess at what it would do alone.
         """
         ours = self.ours()
-        peers = [each for each in self.entries if each.implementation not in _NO_PEERS]
-        least = min((each.timing.best for each in peers), default=None)
+        least = min((each.timing.best for each in self._peers()), default=None)
         return None if ours is None or least is None else least / ours.best
 
     def beside_speedup(self) -> float | None:
@@ -118,6 +112,10 @@ class Comparison:
         """Return our speed as a share of the roofline's; None where we have no times."""
         ours = self.ours(output)
         return None if ours is None else ceilings.seconds(self.workload) / ours.median
+
+    def _peers(self, less_exact: bool = False) -> list[Entry]:
+        left_out = {OURS, BESIDE} if less_exact else {OURS, BESIDE, *LESS_EXACT}
+        return [entry for entry in self.entries if entry.implementation not in left_out]
 
     def _of(self, implementation: str) -> list[Entry]:
         return [entry for entry in self.entries if entry.implementation == implementation]

@@ -128,8 +128,7 @@ class TuningLog:
             raise FileFormatError(describe("read", "tuning log", str(self.path), rule, mend))
         for file in (self._records_file, self._workload_file):
             _drop_unfinished_line(file)
-        self._check_records()
-        self._register_intrinsics()
+        self._register_intrinsics(self._checked_records())
         try:
             return ms.database.JSONDatabase(str(self._workload_file), str(self._records_file))
         except (ValueError, RuntimeError, TypeError) as error:
@@ -173,13 +172,11 @@ class TuningLog:
         definitions = self._workload_file.read_text(encoding="utf-8").splitlines()[: last + 1]
         write_atomic(self._workload_file, "".join(f"{line}\n" for line in definitions))
 
-    def _register_intrinsics(self) -> None:
+    def _register_intrinsics(self, records: str) -> None:
         """Make known to TVM what traces may name, or it reads none that does: of what is offered, or was."""
         space = space_of(self.device)
-        names = {each.formulation for each in space.default_points(self.workload, self.device)}
-        if self._records_file.is_file():
-            names |= formulations_in(self._records_file.read_text("utf-8", "replace"))
-        for name in names:
+        offered = {each.formulation for each in space.default_points(self.workload, self.device)}
+        for name in offered | formulations_in(records):
             kernel.register_intrinsics(space.layout_of(self.workload, self.device, name))
 
     def _check(self) -> dict[str, Any]:
@@ -193,12 +190,13 @@ class TuningLog:
             raise FileFormatError(describe("read", "tuning log", str(self._run_file), rule, mend))
         return values
 
-    def _check_records(self) -> None:
+    def _checked_records(self) -> str:
+        """Return the text of all records; nothing where there are none."""
         # TVM 0.27 checks most of a record, and crashes on a line that is no list and on times that are no numbers.
         if not self._records_file.is_file():
-            return
-        lines = self._records_file.read_text(encoding="utf-8", errors="replace").splitlines()
-        for number, line in enumerate(lines, start=1):
+            return ""
+        text = self._records_file.read_text(encoding="utf-8", errors="replace")
+        for number, line in enumerate(text.splitlines(), start=1):
             try:
                 _, (_, seconds, _, _) = json.loads(line)
                 damaged = not seconds or not all(isinstance(each, int | float) for each in seconds)
@@ -210,6 +208,7 @@ class TuningLog:
                 raise FileFormatError(
                     describe("read", "tuning log", value, "it is not a record with its times", mend)
                 )
+        return text
 
 
 def _median(seconds: list[float]) -> float:
