@@ -15,6 +15,7 @@ from typing import Any
 
 from tvm import tirx
 
+from tvm_conv3dt.compiler.sharing import shared
 from tvm_conv3dt.spec import Workload
 
 __all__ = ["EXPENSIVE", "activation_of", "exp", "expm1"]
@@ -124,32 +125,55 @@ def exp(x: Any, dtype: str) -> Any:
     def number(value: float) -> Any:
         return tirx.const(value, dtype)
 
-    x = tirx.Select(x < number(form.least), number(form.least), x)
-    x = tirx.Select(x > number(form.largest), number(form.largest), x)
-    k = tirx.floor(x * number(_LOG2_E) + number(0.5))
-    r = x - k * number(form.ln2_high) - k * number(form.ln2_low)
-    series = number(1 / factorial(form.degree))
-    for power in reversed(range(form.degree)):
-        series = series * r + number(1 / factorial(power))
-    exponent = tirx.Cast(form.integer, k) + tirx.const(form.bias, form.integer)
-    bits = tirx.shift_left(exponent, tirx.const(form.mantissa_bits, form.integer))
-    return series * tirx.reinterpret(dtype, bits)
+    def clamped(x: Any) -> Any:
+        x = tirx.Select(x < number(form.least), number(form.least), x)
+        return tirx.Select(x > number(form.largest), number(form.largest), x)
+
+    def reduced(x: Any) -> Any:
+        k = tirx.floor(x * number(_LOG2_E) + number(0.5))
+        return shared("k", dtype, k, lambda k: with_rest(x, k))
+
+    def with_rest(x: Any, k: Any) -> Any:
+        rest = x - k * number(form.ln2_high) - k * number(form.ln2_low)
+        return shared("r", dtype, rest, series) * power_of_two(k)
+
+    def series(r: Any) -> Any:
+        total = number(1 / factorial(form.degree))
+        for power in reversed(range(form.degree)):
+            total = total * r + number(1 / factorial(power))
+        return total
+
+    def power_of_two(k: Any) -> Any:
+        exponent = tirx.Cast(form.integer, k) + tirx.const(form.bias, form.integer)
+        bits = tirx.shift_left(exponent, tirx.const(form.mantissa_bits, form.integer))
+        return tirx.reinterpret(dtype, bits)
+
+    return shared("x", dtype, x, lambda x: shared("clamped", dtype, clamped(x), reduced))
 
 
 def expm1(x: Any, dtype: str) -> Any:
     """Return ``exp(x) - 1`` of an expression of `dtype`, with most digits right also where it is small."""
     form = _FORMATS[dtype]
     one = tirx.const(1, dtype)
-    near_zero = tirx.const(1 / factorial(form.small_degree), dtype)
-    for power in reversed(range(1, form.small_degree)):
-        near_zero = near_zero * x + tirx.const(1 / factorial(power), dtype)
-    near_zero = near_zero * x
-    small = tirx.abs(x) < tirx.const(form.small, dtype)
-    return tirx.Select(small, near_zero, exp(x, dtype) - one)
+
+    def difference(x: Any) -> Any:
+        near_zero = tirx.const(1 / factorial(form.small_degree), dtype)
+        for power in reversed(range(1, form.small_degree)):
+            near_zero = near_zero * x + tirx.const(1 / factorial(power), dtype)
+        small = tirx.abs(x) < tirx.const(form.small, dtype)
+        return tirx.Select(small, near_zero * x, exp(x, dtype) - one)
+
+    return shared("x", dtype, x, difference)
 
 
 def _tanh(x: Any, dtype: str) -> Any:
     zero, two = (tirx.const(number, dtype) for number in (0, 2))
-    change = expm1(-two * tirx.abs(x), dtype)
-    size = -change / (two + change)
-    return tirx.Select(x < zero, -size, size)
+
+    def size(x: Any) -> Any:
+        change = expm1(-two * tirx.abs(x), dtype)
+        return shared("change", dtype, change, lambda change: -change / (two + change))
+
+    def signed(x: Any) -> Any:
+        return shared("size", dtype, size(x), lambda size: tirx.Select(x < zero, -size, size))
+
+    return shared("x", dtype, x, signed)

@@ -15,6 +15,7 @@ from typing import Any
 
 from tvm import tirx
 
+from tvm_conv3dt.compiler.sharing import shared
 from tvm_conv3dt.spec import Workload
 
 __all__ = [
@@ -84,15 +85,19 @@ def _to_bfloat16(value: Any, lanes: int) -> Any:
     def number(constant: int) -> Any:
         return _constant(constant, lanes)
 
-    bits = tirx.reinterpret(_vector("int32", lanes), value)
-    upper, lower = bits >> number(_UPPER_HALF), bits & number(0xFFFF)
-    # Half less one, and one more where that makes a tie even. No sum may overflow: LLVM is told that none does.
-    rounded = upper + ((lower + number(0x7FFF) + (upper & number(1))) >> number(_UPPER_HALF))
-    # That carries a NaN's bits into an infinity or a zero. All ones where there is one, and no condition, of which TVM
-    # would make a jump.
-    is_nan = (number(0x7F800000) - (bits & number(0x7FFFFFFF))) >> number(31)
-    quiet = upper | number(0x40)
-    return tirx.Cast(_vector(STORED_BFLOAT16, lanes), rounded ^ ((rounded ^ quiet) & is_nan))
+    def rounded(bits: Any) -> Any:
+        upper, lower = bits >> number(_UPPER_HALF), bits & number(0xFFFF)
+        # Half less one, and one more where that makes a tie even. No sum may overflow: LLVM is told that none does.
+        nearest = upper + ((lower + number(0x7FFF) + (upper & number(1))) >> number(_UPPER_HALF))
+        # That carries a NaN's bits into an infinity or a zero. All ones where there is one, and no condition, of which TVM
+        # would make a jump.
+        is_nan = (number(0x7F800000) - (bits & number(0x7FFFFFFF))) >> number(31)
+        quiet = upper | number(0x40)
+        return nearest ^ ((nearest ^ quiet) & is_nan)
+
+    integer = _vector("int32", lanes)
+    result = shared("bits", integer, tirx.reinterpret(integer, value), rounded)
+    return tirx.Cast(_vector(STORED_BFLOAT16, lanes), result)
 
 
 def _vector(dtype: str, lanes: int) -> str:
