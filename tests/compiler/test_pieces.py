@@ -11,7 +11,7 @@ from tvm import te
 from tvm.s_tir import Schedule
 
 from tvm_conv3dt.compiler.pieces import CORRECTIONS, PIECES, piece
-from tvm_conv3dt.compiler.pipeline import CPU
+from tvm_conv3dt.compiler.pipeline import CPU, place_buffers
 from tvm_conv3dt.compiler.target import target_of
 
 
@@ -29,7 +29,7 @@ def pieces(request, host):
         schedule.unroll(number)
         if cast:
             schedule.vectorize(schedule.split(loop, [None, request.param])[1])
-        run = tvm.compile(schedule.mod, target=target_of(host), tir_pipeline=CPU)
+        run = tvm.compile(place_buffers(schedule.mod), target=target_of(host), tir_pipeline=CPU)
         found = tvm.runtime.tensor(np.zeros(shape, np.uint16))
         run["main"](tvm.runtime.tensor(values), found)
         return found.numpy().view(ml_dtypes.bfloat16).astype(np.float64)

@@ -38,7 +38,8 @@ def lowered(function, device):
     passes = tirx.get_tir_pipeline(pipeline.CPU)[0].passes
     names = [each.info.name for each in passes]
     before = ir.transform.Sequential(passes[: names.index("tirx.SplitHostDevice")])
-    return before(tvm.IRModule({"main": function.with_attr("target", target_of(device))}))["main"]
+    functions = tvm.IRModule({"main": function.with_attr("target", target_of(device))})
+    return before(pipeline.place_buffers(functions))["main"]
 
 
 def index_types(function):
@@ -95,8 +96,9 @@ def test_elements_past_two_to_the_31_are_reached(host):
     rows, columns = 3, 1 << 30
     x = te.placeholder((rows, columns), "float32", "x")
     y = te.compute((rows, 2), lambda r, i: x[r, i * (columns - 1)], "y")
+    functions = tvm.IRModule({"main": te.create_prim_func([x, y])})
     module = tvm.compile(
-        te.create_prim_func([x, y]), target=target_of(host), tir_pipeline=pipeline.CPU
+        pipeline.place_buffers(functions), target=target_of(host), tir_pipeline=pipeline.CPU
     )
     large = np.zeros((rows, columns), np.float32)
     large[:, 0], large[:, -1] = [1, 2, 3], [4, 5, 6]

@@ -7,7 +7,7 @@ tvm = pytest.importorskip("tvm")
 
 from tvm import s_tir, te, tirx
 
-from tvm_conv3dt.compiler.pipeline import CPU
+from tvm_conv3dt.compiler.pipeline import CPU, place_buffers
 from tvm_conv3dt.compiler.rolling import ROLL, roll_planes
 from tvm_conv3dt.compiler.target import target_of
 
@@ -50,7 +50,7 @@ def sizes(function):
 def test_sums_are_exact(span, host):
     x = np.arange((PLANES + span) * WIDTH, dtype=np.float32).reshape(-1, WIDTH)
     y = tvm.runtime.tensor(np.full((PLANES, WIDTH), np.nan, np.float32))
-    module = tvm.compile(scheduled(span), target=target_of(host), tir_pipeline=CPU)
+    module = tvm.compile(place_buffers(scheduled(span)), target=target_of(host), tir_pipeline=CPU)
     module["main"](tvm.runtime.tensor(x), y)
     assert np.array_equal(y.numpy(), [2 * x[q : q + span + 1].sum(axis=0) for q in range(PLANES)])
 

@@ -12,7 +12,7 @@ from tvm.s_tir import Schedule
 
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler.elements import narrow
-from tvm_conv3dt.compiler.pipeline import CPU
+from tvm_conv3dt.compiler.pipeline import CPU, place_buffers
 from tvm_conv3dt.compiler.target import target_of
 
 UNIT = catalogue.get("x86-64-v4-amx")
@@ -26,7 +26,7 @@ def rounded(values, device, lanes):
     (loop,) = schedule.get_loops(schedule.get_sblock("y"))
     if lanes > 1:
         schedule.vectorize(schedule.split(loop, [None, lanes])[1])
-    run = tvm.compile(schedule.mod, target=target_of(device), tir_pipeline=CPU)
+    run = tvm.compile(place_buffers(schedule.mod), target=target_of(device), tir_pipeline=CPU)
     found = tvm.runtime.tensor(np.zeros(values.shape, np.uint16))
     run["main"](tvm.runtime.tensor(values), found)
     return found.numpy().view(ml_dtypes.bfloat16)
@@ -69,5 +69,5 @@ def test_vectors_take_the_instruction():
     schedule = Schedule(te.create_prim_func([x, y]))
     (loop,) = schedule.get_loops(schedule.get_sblock("y"))
     schedule.vectorize(schedule.split(loop, [None, 16])[1])
-    run = tvm.compile(schedule.mod, target=target_of(UNIT), tir_pipeline=CPU)
+    run = tvm.compile(place_buffers(schedule.mod), target=target_of(UNIT), tir_pipeline=CPU)
     assert "vcvtneps2bf16" in run.mod.inspect_source("s")

@@ -25,8 +25,7 @@ from tvm_conv3dt.compiler.linker import link
 from tvm_conv3dt.compiler.mmla import mmla_intrinsics
 from tvm_conv3dt.compiler.mmla_layout import MmlaLayout
 from tvm_conv3dt.compiler.packing import define_packing
-from tvm_conv3dt.compiler.pipeline import CPU, lower_blocks
-from tvm_conv3dt.compiler.rolling import roll_planes
+from tvm_conv3dt.compiler.pipeline import CPU, place_buffers
 from tvm_conv3dt.compiler.tap_layout import TapLayout
 from tvm_conv3dt.compiler.target import host_of, target_of
 from tvm_conv3dt.compiler.tile_layout import TileLayout
@@ -144,19 +143,18 @@ def compile_kernel(layout: AnyLayout, device: Device, schedule: s_tir.Schedule) 
     """
     workload = layout.workload
     symbol = pack_symbol(workload)
-    function = next(iter(schedule.mod.functions.values()))
     functions = {
-        workload.id: function,
+        workload.id: next(iter(schedule.mod.functions.values())),
         symbol: define_packing(layout, symbol),
     }
-    module, gpu = _compile(tvm.IRModule(functions), device, layout)
+    module, workspace_bytes, gpu = _compile(tvm.IRModule(functions), device, layout)
     return Kernel(
         workload=workload,
         device=device,
         module=module,
         packed_shape=layout.packed_shape,
         packed_dtype=layout.packed_dtype,
-        workspace_bytes=_workspace_bytes(function, device),
+        workspace_bytes=workspace_bytes,
         gpu=gpu,
     )
 
@@ -174,36 +172,29 @@ def export(kernel: Kernel, path: Path) -> None:
 
 def _compile(
     functions: tvm.IRModule, device: Device, layout: AnyLayout
-) -> tuple[Any, GpuCode | None]:
-    target = target_of(device, layout.unswitched)
+) -> tuple[Any, int, GpuCode | None]:
+    """Return the module, the workspace's bytes and what is particular to a GPU."""
+    target, symbol = target_of(device, layout.unswitched), layout.workload.id
     try:
         if device.kind != "cuda":
-            return tvm.compile(functions, target=target, tir_pipeline=CPU), None
+            functions = place_buffers(functions)
+            module = tvm.compile(functions, target=target, tir_pipeline=CPU)
+            return module, _workspace_bytes(functions[symbol], device.cores), None
         with cuda_compiler(device.arch) as build:
             module = tvm.compile(functions, target=target, tir_pipeline=CUDA)
     except (ValueError, RuntimeError, TypeError) as error:
         if isinstance(error, Conv3dtError):
             raise
         raise CompileError(
-            describe("compile", "workload", layout.workload.id, str(error).strip().splitlines()[-1])
+            describe("compile", "workload", symbol, str(error).strip().splitlines()[-1])
         ) from error
-    return module, GpuCode(build.resources, build.toolkit, build.pack_imports)
+    # What is not global is the multiprocessors' own.
+    workspace_bytes = _allocated_bytes(functions[symbol])
+    return module, workspace_bytes, GpuCode(build.resources, build.toolkit, build.pack_imports)
 
 
-def _workspace_bytes(function: Any, device: Device) -> int:
-    """Bytes of the buffers that a scheduled function allocates: in its parallel tasks once per thread."""
-    if device.kind == "cuda":
-        return _allocated_bytes(function)  # what is not global is the multiprocessors' own
-    lowered = tvm.ir.transform.Sequential(
-        [
-            s_tir.transform.LowerInitBlock(),
-            s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
-            s_tir.transform.ConvertBlocksToOpaque(),
-            s_tir.transform.CompactBufferAllocation(),
-            s_tir.transform.LowerMatchBuffer(),
-        ]
-    )(tvm.IRModule({"main": lower_blocks(function)}))["main"]
-    lowered = roll_planes(lowered)
+def _workspace_bytes(function: Any, threads: int) -> int:
+    """Bytes of the buffers that a function allocates when they have their places: in its parallel tasks once per thread."""
     in_tasks = 0
 
     def visit(loop: tirx.For) -> None:
@@ -211,8 +202,8 @@ def _workspace_bytes(function: Any, device: Device) -> int:
         if loop.kind == tirx.ForKind.PARALLEL:
             in_tasks += _allocated_bytes(loop)
 
-    tvm_ffi.structural_walk(lowered, (tirx.For, visit))
-    return _allocated_bytes(lowered) + in_tasks * (device.cores - 1)
+    tvm_ffi.structural_walk(function, (tirx.For, visit))
+    return _allocated_bytes(function) + in_tasks * (threads - 1)
 
 
 def _allocated_bytes(part: Any) -> int:

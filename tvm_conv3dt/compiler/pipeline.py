@@ -35,10 +35,10 @@ from tvm_conv3dt.compiler.task_prefetching import prefetch_tasks
 from tvm_conv3dt.compiler.tile_registers import REGISTER_ROWS, configure_tiles
 from tvm_conv3dt.compiler.turning import turn_tiles
 
-__all__ = ["CPU", "lower_blocks"]
+__all__ = ["CPU", "lower_blocks", "place_buffers"]
 
 CPU = "conv3d_transpose.cpu"
-"""The pipeline's name, for ``tvm.compile(..., tir_pipeline=CPU)``."""
+"""The pipeline's name, for ``tvm.compile(place_buffers(functions), ..., tir_pipeline=CPU)``."""
 
 _CARRIED = (REGISTER_ROWS, STREAM)
 
@@ -67,7 +67,8 @@ def _pass(rewrite: Callable[[tirx.PrimFunc], tirx.PrimFunc]) -> Any:
     return tirx.transform.prim_func_pass(lambda function, *_: rewrite(function), opt_level=0)
 
 
-def _pipeline() -> tuple[Any, Any, Any]:
+def place_buffers(functions: tvm.IRModule) -> tvm.IRModule:
+    """Return scheduled functions as they are when every buffer has its place and its size: what they allocate is known then."""
     passes = tvm.ir.transform.Sequential(
         [
             _pass(lower_blocks),
@@ -78,6 +79,14 @@ def _pipeline() -> tuple[Any, Any, Any]:
             s_tir.transform.CompactBufferAllocation(),
             s_tir.transform.LowerMatchBuffer(),
             _pass(roll_planes),
+        ]
+    )
+    return passes(functions)
+
+
+def _pipeline() -> tuple[Any, Any, Any]:
+    passes = tvm.ir.transform.Sequential(
+        [
             _pass(turn_tiles),
             s_tir.transform.StmtSimplify(),
             s_tir.transform.LowerOpaqueBlock(),
@@ -97,12 +106,11 @@ def _pipeline() -> tuple[Any, Any, Any]:
             _pass(stream_stores),
             tirx.transform.StorageRewrite(),
             s_tir.transform.HoistIfThenElse(),
-            tirx.transform.UnrollLoop(),
             s_tir.transform.RenormalizeSplitPattern(),
+            tirx.transform.UnrollLoop(),
             tirx.transform.StmtSimplify(),
             _pass(split_registers),
             _pass(configure_tiles),
-            tirx.transform.RemoveNoOp(),
             s_tir.transform.RewriteUnsafeSelect(),
             tirx.transform.CommonSubexprElim(),
             tirx.transform.VerifyMemory(),
