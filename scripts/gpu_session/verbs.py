@@ -131,6 +131,8 @@ class Verbs:
         command: list[str | Path] = ["bench", self._bundles / dtype]
         command += ["--seconds", str(self._options.bench_seconds)]
         command += ["-o", self._steps.results / "bench" / dtype]
+        if self._options.cpu:
+            command += ["--patience", "0"]  # nobody keeps a rehearsal's times
         program = "import sys, torch; sys.exit(not (sys.argv[1:] or torch.cuda.is_available()))"
         if succeeds([python, "-c", program, *(["cpu"] if self._options.cpu else [])]):
             command += ["--against", "pytorch"]
