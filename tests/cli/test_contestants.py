@@ -8,7 +8,8 @@ from tvm_conv3dt import tile_state
 from tvm_conv3dt.cli import contestants
 from tvm_conv3dt.errors import UnsupportedError
 from tvm_conv3dt.measure import peers
-from tvm_conv3dt.measure.ceiling import BFLOAT16, FMA, Ceilings
+from tvm_conv3dt.measure.ceiling import Ceilings
+from tvm_conv3dt.measure.load import BFLOAT16, FMA
 from tvm_conv3dt.spec import Workload
 
 LAYER = Workload.make([1, 2, 2, 2, 4], [2, 2, 2, 2, 4], [1, 4, 4, 4, 2], 2)

@@ -6,7 +6,7 @@ import pytest
 
 from tvm_conv3dt.cli import gpu_machine_peer
 from tvm_conv3dt.errors import CompileError, PlatformError
-from tvm_conv3dt.measure.ceiling import FMA, MATRIX
+from tvm_conv3dt.measure.load import FMA, MATRIX
 from tvm_conv3dt.measure.peers.problem import Problem
 from tvm_conv3dt.spec import Workload
 

@@ -4,8 +4,8 @@ import pytest
 
 from tvm_conv3dt.cli import contestants, machine_peer
 from tvm_conv3dt.errors import CompileError, PlatformError, UnsupportedError
-from tvm_conv3dt.measure import ceiling, contest
-from tvm_conv3dt.measure.ceiling import BFLOAT16, FMA
+from tvm_conv3dt.measure import contest, load
+from tvm_conv3dt.measure.load import BFLOAT16, FMA
 from tvm_conv3dt.measure.peers.problem import Problem
 from tvm_conv3dt.spec import Workload
 
@@ -20,7 +20,7 @@ def without_peak(monkeypatch):
 def test_peak_is_timed_beside_all_others(monkeypatch):
     monkeypatch.setattr(machine_peer, "peak", lambda threads: {FMA: (lambda: None, 10 * threads)})
     monkeypatch.setattr(machine_peer, "matrix_peak", lambda threads: {})
-    monkeypatch.setattr(ceiling, "loads", lambda pool, threads: {"copy": (lambda: None, 7)})
+    monkeypatch.setattr(load, "loads", lambda pool, threads: {"copy": (lambda: None, 7)})
     variants = machine_peer.start(2).prepare(Problem.of(WORKLOAD))
     labels = [each.layout.rpartition(":")[0] for each in variants]
     assert labels == ["copy", FMA, f"move {WORKLOAD.id}"]
@@ -32,7 +32,7 @@ def test_peak_is_timed_beside_all_others(monkeypatch):
 def test_peak_of_the_matrix_unit_is_timed_where_there_is_one(unit, monkeypatch):
     monkeypatch.setattr(machine_peer, "peak", lambda threads: {FMA: (None, 5)})
     monkeypatch.setattr(machine_peer, "matrix_peak", lambda threads: unit)
-    monkeypatch.setattr(ceiling, "loads", lambda pool, threads: {})
+    monkeypatch.setattr(load, "loads", lambda pool, threads: {})
     variants = machine_peer.start(2).prepare(Problem.of(WORKLOAD))
     labels = [each.layout.partition(":")[0] for each in variants]
     assert labels[:-1] == [FMA, *unit]

@@ -8,9 +8,9 @@ import pytest
 from tvm_conv3dt.errors import PlatformError
 from tvm_conv3dt.measure import gpu as gpu_module
 from tvm_conv3dt.measure import gpu_ceiling
-from tvm_conv3dt.measure.ceiling import written_bytes
 from tvm_conv3dt.measure.gpu import Gpu, nominal
 from tvm_conv3dt.measure.gpu_ceiling import Memory
+from tvm_conv3dt.measure.load import written_bytes
 from tvm_conv3dt.spec import Workload
 
 

@@ -9,9 +9,10 @@ from functools import partial
 from tvm_conv3dt import paths, tile_state
 from tvm_conv3dt.errors import UnsupportedError, describe
 from tvm_conv3dt.measure import peers
-from tvm_conv3dt.measure.ceiling import BFLOAT16, FMA, MATRIX, Ceilings
+from tvm_conv3dt.measure.ceiling import Ceilings
 from tvm_conv3dt.measure.contest import BLAS_VARIABLES
 from tvm_conv3dt.measure.gpu import Gpu
+from tvm_conv3dt.measure.load import BFLOAT16, FMA, MATRIX
 from tvm_conv3dt.measure.peers import GPU_PEERS, LESS_EXACT, Peer
 from tvm_conv3dt.spec import Workload
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from tvm_conv3dt.errors import Conv3dtError
-from tvm_conv3dt.measure.ceiling import FMA, MATRIX, Load
 from tvm_conv3dt.measure.gpu import Gpu
 from tvm_conv3dt.measure.gpu_ceiling import Memory
+from tvm_conv3dt.measure.load import FMA, MATRIX, Load
 from tvm_conv3dt.measure.peers.machine import variants
 from tvm_conv3dt.measure.peers.problem import Problem, Started, Variant
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 
 from tvm_conv3dt.errors import Conv3dtError
-from tvm_conv3dt.measure.ceiling import BFLOAT16, FMA, Load
+from tvm_conv3dt.measure.load import BFLOAT16, FMA, Load
 from tvm_conv3dt.measure.peers import machine
 from tvm_conv3dt.measure.peers.problem import Started
 from tvm_conv3dt.measure.timing import Timing, turn

@@ -1,12 +1,12 @@
-"""What a GPU's memory reaches: copies and fills by its driver, to time beside kernels. As `ceiling` for CPUs."""
+"""What a GPU's memory reaches: copies and fills by its driver, to time beside kernels. As `load` for CPUs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 
-from tvm_conv3dt.measure.ceiling import MOVE, Load, written_bytes
 from tvm_conv3dt.measure.gpu import Gpu
+from tvm_conv3dt.measure.load import MOVE, Load, written_bytes
 from tvm_conv3dt.spec import Workload
 
 __all__ = ["Memory"]

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from tvm_conv3dt.measure import ceiling
-from tvm_conv3dt.measure.ceiling import Load
+from tvm_conv3dt.measure import load
+from tvm_conv3dt.measure.load import Load
 from tvm_conv3dt.measure.peers.problem import Problem, Started, Variant
 
 __all__ = ["start", "started", "variants"]
@@ -22,10 +22,10 @@ def start(threads: int) -> Started:
 def started(threads: int, more: Mapping[str, Load]) -> Started:
     """Return the peer, with what else is to be timed, by names that `Ceilings.of` knows."""
     pool = ThreadPoolExecutor(threads)
-    always = variants({**ceiling.loads(pool, threads), **more})
+    always = variants({**load.loads(pool, threads), **more})
 
     def prepare(problem: Problem) -> Sequence[Variant]:
-        return [*always, *variants(ceiling.move(pool, threads, problem.workload))]
+        return [*always, *variants(load.move(pool, threads, problem.workload))]
 
     return Started(np.__version__, prepare)
 
