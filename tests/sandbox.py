@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from tvm_conv3dt import device, tile_state
+from tvm_conv3dt import cpu, device, tile_state
 
 UNIT = device.get("x86-64-v4-amx")
 
-HAS_UNIT = device.cpu_features().issuperset(UNIT.cpu_features) and not tile_state.refusal()
+HAS_UNIT = cpu.features().issuperset(UNIT.cpu_features) and not tile_state.refusal()
 """Whether code for `UNIT` runs here."""
 
 needs_unit = pytest.mark.skipif(not HAS_UNIT, reason="this machine has no matrix unit")

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("tvm")
 
-from tvm_conv3dt import device, paths
+from tvm_conv3dt import cpu, paths
 
 from .root import Unavailable, prepare
 
@@ -40,7 +40,7 @@ class Machine:
 
 @pytest.fixture(scope="session")
 def machine() -> Machine:
-    if device.architecture() == "aarch64":
+    if cpu.architecture() == "aarch64":
         import tvm_ffi
 
         site = Path(tvm_ffi.__file__).parents[1]

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("tvm")
 pytest.importorskip("ziglang")
 
-from tvm_conv3dt import device, paths, workload_set
+from tvm_conv3dt import cpu, device, paths, workload_set
 from tvm_conv3dt.compiler.bundle_writer import build_bundle
 from tvm_conv3dt.measure.verify import verify
 from tvm_conv3dt.memory import stored
@@ -52,7 +52,7 @@ def bundle(tmp_path_factory):
 @pytest.fixture(scope="module")
 def host(tmp_path_factory):
     """The command that starts the program."""
-    if device.architecture() != "x86_64":
+    if cpu.architecture() != "x86_64":
         pytest.skip("the emulator is fetched for x86-64")
     try:
         root = prepare(paths.user_cache())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tvm_conv3dt import device
+from tvm_conv3dt import cpu
 from tvm_conv3dt.cli import app
 from tvm_conv3dt.gpu import KernelResources
 from tvm_conv3dt.level import Kernel, Level, LibraryFile, ScheduleSummary
@@ -70,7 +70,7 @@ def halves_bundle(small_set, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def levels() -> tuple[str, str]:
     """Two devices of this machine's architecture; it runs the second at least."""
-    x86 = device.architecture() == "x86_64"
+    x86 = cpu.architecture() == "x86_64"
     return ("x86-64-v3", "x86-64-v2") if x86 else ("raspberry-pi-5", "aarch64")
 
 
@@ -111,7 +111,7 @@ def gpu_bundle(tmp_path):
         tvm="0.27.0",
         tvm_ffi="0.1.14",
         definition=1,
-        platform=Platform("cuda", "linux", device.architecture()),
+        platform=Platform("cuda", "linux", cpu.architecture()),
         runtime=LibraryFile("libtvm_runtime.so", "cd" * 32, 5678),
         cuda=CudaRuntime(
             LibraryFile("libtvm_runtime_cuda.so", "ef" * 32, 9012), "libcudart.so.13", "13.0"

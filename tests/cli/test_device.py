@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 import tvm_conv3dt
-from tvm_conv3dt import cuda_driver, cudart, device
+from tvm_conv3dt import cpu, cuda_driver, cudart, device
 from tvm_conv3dt.cli import app
 from tvm_conv3dt.cuda_driver import CudaDriver, CudaGpu
 from tvm_conv3dt.errors import LibraryError, PlatformError
@@ -24,7 +24,7 @@ def test_json_says_what_a_bug_report_needs():
     assert facts["packages"]["numpy"] == np.__version__
     assert facts["cores"] == os.cpu_count()
     assert facts["device"]
-    assert set(facts["cpu_features"]) == device.cpu_features()
+    assert set(facts["cpu_features"]) == cpu.features()
 
 
 def test_text_has_the_same_facts():

@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from tvm_conv3dt import cuda_driver, device, workload_set
+from tvm_conv3dt import cpu, cuda_driver, device, workload_set
 from tvm_conv3dt.cli import app
 from tvm_conv3dt.cuda_driver import CudaDriver, CudaGpu
 from tvm_conv3dt.errors import PlatformError
@@ -83,7 +83,7 @@ def fits(monkeypatch):
 
     def only(*names):
         features = {each for name in names for each in device.get(name).cpu_features}
-        monkeypatch.setattr(device, "cpu_features", lambda: frozenset(features))
+        monkeypatch.setattr(cpu, "features", lambda: frozenset(features))
 
     return only
 
@@ -113,7 +113,7 @@ def test_bundle_shows_what_a_level_lacks(levels_bundle, levels, fits):
 def test_bundle_that_does_not_run_here_is_shown_all_the_same(levels_bundle, levels, fits):
     fits(*levels)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device, "architecture", lambda: "abacus")
+        patch.setattr(cpu, "architecture", lambda: "abacus")
         assert on_this_machine(levels_bundle, levels) == [["does", "not", "run"]] * 2
         assert json.loads(invoke(levels_bundle, "--json").stdout)["level"] is None
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tvm_conv3dt import device
+from tvm_conv3dt import cpu
 from tvm_conv3dt.cli import bundles
 
 
@@ -41,7 +41,7 @@ def test_table_names_the_level_and_how_to_repeat_it(invoke, levels_bundle, level
 
 
 def test_level_that_does_not_run_here_is_refused(invoke, levels_bundle, levels, monkeypatch):
-    monkeypatch.setattr(device, "cpu_features", frozenset)
+    monkeypatch.setattr(cpu, "features", frozenset)
     result = invoke("verify", levels_bundle, "--level", levels[1])
     assert result.exit_code == 3
     assert f"its code for {levels[1]} uses" in result.stderr

@@ -10,8 +10,7 @@ import pytest
 
 tvm = pytest.importorskip("tvm")
 
-from tvm_conv3dt import device as catalogue
-from tvm_conv3dt import runtime
+from tvm_conv3dt import cpu, runtime
 from tvm_conv3dt.compiler import bundle_writer, kernel, schedule
 from tvm_conv3dt.compiler.bundle_writer import build_bundle
 from tvm_conv3dt.errors import (
@@ -58,7 +57,7 @@ def test_manifest_says_what_was_built(built, small, host):
     manifest = Manifest.read(built)
     (layer,), (level,) = manifest.layers, manifest.levels
     assert (manifest.tvm, level.device, level.mcpu) == (tvm.__version__, host.name, host.mcpu)
-    assert manifest.platform == Platform("llvm", "linux", catalogue.architecture())
+    assert manifest.platform == Platform("llvm", "linux", cpu.architecture())
     assert level.cpu_features == host.cpu_features
     (built_kernel,) = level.kernels
     assert (layer.name, layer.workload, built_kernel.layer) == ("net/up", small, "net/up")

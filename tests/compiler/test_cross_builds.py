@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("tvm")
 pytest.importorskip("ziglang")
 
+from tvm_conv3dt import cpu
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler import target_runtime
 from tvm_conv3dt.compiler.bundle_writer import build_bundle
@@ -20,7 +21,7 @@ from tvm_conv3dt.workload_set import NamedWorkload
 from .cuda_compilers import any_compiler
 
 ARMS = ("raspberry-pi-4", "jetson-orin", "neoverse-v2", "aarch64")
-FOREIGN = ARMS if catalogue.architecture() == "x86_64" else ("x86-64-v3", "x86-64-v2")
+FOREIGN = ARMS if cpu.architecture() == "x86_64" else ("x86-64-v3", "x86-64-v2")
 ACTIVE = Workload.make((1, 2, 2, 5, 16), (3, 3, 3, 1, 16), (1, 4, 4, 10, 1), 2, activation="tanh")
 
 

@@ -13,6 +13,7 @@ tvm = pytest.importorskip("tvm")
 import tvm_ffi
 from tvm import s_tir, te
 
+from tvm_conv3dt import cpu
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler.cuda_modules import CudaBuild, cuda_compiler
 from tvm_conv3dt.compiler.linker import link, linker_command
@@ -27,7 +28,7 @@ from .cuda_compilers import (
     with_nvrtc,
 )
 
-NATIVE = catalogue.get("x86-64-v2" if catalogue.architecture() == "x86_64" else "aarch64")
+NATIVE = catalogue.get("x86-64-v2" if cpu.architecture() == "x86_64" else "aarch64")
 
 
 def doubled(dtype: str = "float32") -> tvm.IRModule:

@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("tvm")
 
+from tvm_conv3dt import cpu
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler.half_layout import HALVES, HalfLayout
 from tvm_conv3dt.compiler.spaces import llvm
@@ -29,7 +30,7 @@ def make(channels=(6, 40), **more):
 
 def with_arithmetic(bits=512):
     """A device with arithmetic of float16, of which this machine is one."""
-    if not set(FP16.cpu_features) <= catalogue.cpu_features():
+    if not set(FP16.cpu_features) <= cpu.features():
         pytest.skip("this CPU has no AVX512-FP16")
     return replace(FP16, vector_bits=bits)
 

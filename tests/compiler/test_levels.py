@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("tvm")
 
+from tvm_conv3dt import cpu, runtime, tile_state
 from tvm_conv3dt import device as catalogue
-from tvm_conv3dt import runtime, tile_state
 from tvm_conv3dt.compiler.bundle_writer import build_bundle
 from tvm_conv3dt.compiler.levels import levels_of
 from tvm_conv3dt.errors import DeviceError, FileWriteError, WorkloadNotFoundError
@@ -19,12 +19,12 @@ from tvm_conv3dt.workload_set import NamedWorkload
 
 X86 = ("x86-64-v4-amx", "x86-64-v4-bf16", "x86-64-v4", "x86-64-v3", "x86-64-v2")
 # This architecture's, most demanding first.
-NAMES = X86 if catalogue.architecture() == "x86_64" else ("raspberry-pi-5", "aarch64")
+NAMES = X86 if cpu.architecture() == "x86_64" else ("raspberry-pi-5", "aarch64")
 LEVELS = [catalogue.get(name) for name in NAMES]
 RUNNABLE = [
     level
     for level in LEVELS
-    if set(level.cpu_features) <= catalogue.cpu_features()
+    if set(level.cpu_features) <= cpu.features()
     and (tile_state.FEATURE not in level.cpu_features or not tile_state.refusal())
 ]
 
@@ -114,11 +114,11 @@ def test_devices_that_loading_cannot_tell_apart_are_refused():
 
 @pytest.fixture
 def on_aarch64(monkeypatch):
-    monkeypatch.setattr(catalogue, "architecture", lambda: "aarch64")
+    monkeypatch.setattr(cpu, "architecture", lambda: "aarch64")
 
 
 def test_gpus_beside_cpus_of_different_architectures_are_refused(monkeypatch):
-    monkeypatch.setattr(catalogue, "architecture", lambda: "x86_64")
+    monkeypatch.setattr(cpu, "architecture", lambda: "x86_64")
     platforms = r"cuda-sm90 \(linux x86_64 cuda\) and jetson-orin-gpu \(linux aarch64 cuda\)"
     with pytest.raises(DeviceError, match=platforms):
         levels_of(get("cuda-sm90", "jetson-orin-gpu"))
@@ -192,7 +192,7 @@ def test_level_is_picked_on_a_machine_of_its_features(built, device, monkeypatch
     # Each level of x86-64 has the features of the ones below it, which the catalogue does not repeat.
     below = LEVELS[LEVELS.index(device) :]
     features = frozenset(feature for level in below for feature in level.cpu_features)
-    monkeypatch.setattr(catalogue, "cpu_features", lambda: features)
+    monkeypatch.setattr(cpu, "features", lambda: features)
     assert runtime.load(built).level.device == device.name
 
 
@@ -203,7 +203,7 @@ def test_most_demanding_runnable_level_is_picked_here(built):
 def test_half_layer_is_exact_at_the_level_that_multiplies_pairs(tmp_path):
     pytest.importorskip("ml_dtypes")
     pairs, without = get("x86-64-v4-bf16", "x86-64-v4")
-    if not set(pairs.cpu_features) <= catalogue.cpu_features():
+    if not set(pairs.cpu_features) <= cpu.features():
         pytest.skip("this CPU does not multiply pairs of bfloat16")
     half = NamedWorkload("net/half", ACTIVE.recast(dtype="bfloat16"))
     build([half], [without, pairs], tmp_path / "out")

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("tvm")
 
+from tvm_conv3dt import cpu
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler.linker import link, linker_command
 from tvm_conv3dt.errors import CompilerMissingError
@@ -16,12 +17,12 @@ from tvm_conv3dt.errors import CompilerMissingError
 NATIVE = next(
     catalogue.get(n)
     for n in ("x86-64-v2", "aarch64")
-    if catalogue.get(n).arch == catalogue.architecture()
+    if catalogue.get(n).arch == cpu.architecture()
 )
 FOREIGN = next(
     catalogue.get(n)
     for n in ("x86-64-v2", "aarch64")
-    if catalogue.get(n).arch != catalogue.architecture()
+    if catalogue.get(n).arch != cpu.architecture()
 )
 
 

@@ -8,8 +8,8 @@ import pytest
 tvm = pytest.importorskip("tvm")
 ml_dtypes = pytest.importorskip("ml_dtypes")
 
+from tvm_conv3dt import cpu, tile_state
 from tvm_conv3dt import device as catalogue
-from tvm_conv3dt import tile_state
 from tvm_conv3dt.compiler import matrix_peak
 from tvm_conv3dt.compiler.tile_registers import configuration
 from tvm_conv3dt.errors import CompileError, PlatformError, UnsupportedError
@@ -19,7 +19,7 @@ PRODUCT = r"tdpbf16ps\t%tmm6, %tmm7, %tmm([0-5])|tdpbf16ps\t%tmm7, %tmm6, %tmm([
 WITH_TILES = catalogue.get("x86-64-v4-amx")
 
 needs_tiles = pytest.mark.skipif(
-    not catalogue.cpu_features().issuperset(WITH_TILES.cpu_features) or tile_state.refusal() != "",
+    not cpu.features().issuperset(WITH_TILES.cpu_features) or tile_state.refusal() != "",
     reason="this machine has no tiles of bfloat16",
 )
 

@@ -11,6 +11,7 @@ pytest.importorskip("ml_dtypes")
 
 from tvm import te
 
+from tvm_conv3dt import cpu
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler.dot_layout import DOT_HALVES, DOT_PAIRS
 from tvm_conv3dt.compiler.pair_products import multiplies_pairs, multiply_pairs, pair
@@ -32,7 +33,7 @@ def make(channels=(35, 1), **more):
 
 def with_instruction(bits=512):
     """A device with the instruction, of which this machine is one."""
-    if not set(PAIRS.cpu_features) <= catalogue.cpu_features():
+    if not set(PAIRS.cpu_features) <= cpu.features():
         pytest.skip("this CPU has no AVX512-BF16")
     return replace(PAIRS, vector_bits=bits)
 

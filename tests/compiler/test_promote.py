@@ -10,7 +10,7 @@ pytest.importorskip("tvm")
 
 from tvm.s_tir import meta_schedule as ms
 
-from tvm_conv3dt import cuda_driver
+from tvm_conv3dt import cpu, cuda_driver
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler import kernel, promote, schedule
 from tvm_conv3dt.compiler.search.log import TuningLog
@@ -22,7 +22,7 @@ from tvm_conv3dt.errors import DeviceError, PlatformError, SignatureError, Tunin
 from tvm_conv3dt.workload_set import NamedWorkload
 
 FAST, SLOW, WRONG = (Point("phases", "rows", 1, tile_w=tile_w) for tile_w in (1, 2, 3))
-FOREIGN = "aarch64" if catalogue.architecture() == "x86_64" else "x86-64-v2"
+FOREIGN = "aarch64" if cpu.architecture() == "x86_64" else "x86-64-v2"
 
 
 def scheduled(workload, device, point):

@@ -8,6 +8,7 @@ import pytest
 tvm = pytest.importorskip("tvm")
 import tvm_ffi
 
+from tvm_conv3dt import cpu
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler import kernel
 from tvm_conv3dt.compiler.spaces import llvm, point
@@ -26,7 +27,7 @@ WORKLOADS = {
 }
 
 pytestmark = pytest.mark.skipif(
-    catalogue.architecture() != "x86_64", reason="stores are streamed on x86-64 only"
+    cpu.architecture() != "x86_64", reason="stores are streamed on x86-64 only"
 )
 
 

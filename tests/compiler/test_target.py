@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("tvm")
 
-from tvm_conv3dt import cuda_driver, tile_state
+from tvm_conv3dt import cpu, cuda_driver, tile_state
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler import target
 from tvm_conv3dt.cuda_driver import CudaDriver, CudaGpu
@@ -57,7 +57,7 @@ def test_gpu_is_called_by_any_cpu_of_this_architecture():
     made = target.target_of(catalogue.get("cuda-sm80"))
     assert (made.kind.name, str(made.attrs["arch"])) == ("cuda", "sm_80")
     host = target.host_of(catalogue.get("cuda-sm80"))
-    assert host.arch == catalogue.architecture()
+    assert host.arch == cpu.architecture()
     assert str(made.host.attrs["mcpu"]) == host.mcpu
 
 
@@ -90,16 +90,16 @@ def test_host_runs_its_own_code(host):
 
 
 def test_cpu_that_lacks_features_is_named_with_them(monkeypatch):
-    monkeypatch.setattr(catalogue, "cpu_features", lambda: frozenset({"popcnt", "sse4_2"}))
-    monkeypatch.setattr(catalogue, "architecture", lambda: "x86_64")
+    monkeypatch.setattr(cpu, "features", lambda: frozenset({"popcnt", "sse4_2"}))
+    monkeypatch.setattr(cpu, "architecture", lambda: "x86_64")
     with pytest.raises(DeviceError, match="x86-64-v2: its code needs ssse3, which"):
         target.require_runnable(catalogue.get("x86-64-v2"))
 
 
 def test_nothing_is_measured_with_a_matrix_unit_that_the_kernel_refuses(monkeypatch):
     unit = catalogue.get("x86-64-v4-amx")
-    monkeypatch.setattr(catalogue, "cpu_features", lambda: frozenset(unit.cpu_features))
-    monkeypatch.setattr(catalogue, "architecture", lambda: "x86_64")
+    monkeypatch.setattr(cpu, "features", lambda: frozenset(unit.cpu_features))
+    monkeypatch.setattr(cpu, "architecture", lambda: "x86_64")
     monkeypatch.setattr(tile_state, "refusal", lambda: "the kernel refuses")
     with pytest.raises(PlatformError, match=r"failed to use matrix unit .*the kernel refuses"):
         target.require_runnable(unit)
@@ -125,7 +125,7 @@ def test_cpu_has_a_name(host):
 )
 def test_name_of_a_cpu_with_less_than_this_one_has_is_not_believed(features, name, monkeypatch):
     monkeypatch.setattr(target.codegen, "llvm_get_system_cpu", lambda: "rocketlake")
-    monkeypatch.setattr(catalogue, "cpu_features", lambda: frozenset(features))
+    monkeypatch.setattr(cpu, "features", lambda: frozenset(features))
     assert target._microarchitecture() == name
 
 

@@ -12,6 +12,7 @@ import pytest
 
 tvm = pytest.importorskip("tvm")
 
+from tvm_conv3dt import cpu
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler import target_runtime
 from tvm_conv3dt.compiler.target_runtime import CUDA_RUNTIME, RUNTIME, place
@@ -19,7 +20,7 @@ from tvm_conv3dt.errors import FileWriteError, LibraryError
 
 NATIVE, FOREIGN = sorted(
     map(catalogue.get, ("x86-64-v2", "aarch64")),
-    key=lambda each: each.arch != catalogue.architecture(),
+    key=lambda each: each.arch != cpu.architecture(),
 )
 ARMV7 = catalogue.get("armv7")
 VERSION = metadata.version("apache-tvm")

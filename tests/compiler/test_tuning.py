@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("tvm")
 pytest.importorskip("xgboost")
 
+from tvm_conv3dt import cpu
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler import promote, schedule, tuning
 from tvm_conv3dt.compiler.search import evolution, measurer
@@ -201,7 +202,7 @@ def test_log_of_another_device_is_refused(tune, folder, host):
 
 @pytest.mark.parametrize(("name", "error"), [("cuda-sm80", PlatformError), (None, DeviceError)])
 def test_device_that_cannot_run_here_is_refused_before_anything(name, error, tune, tmp_path):
-    foreign = "aarch64" if catalogue.architecture() == "x86_64" else "x86-64-v2"
+    foreign = "aarch64" if cpu.architecture() == "x86_64" else "x86-64-v2"
     with pytest.raises(error, match=name or foreign):
         tune(1, device=catalogue.get(name or foreign))
     assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tvm_conv3dt import device
+from tvm_conv3dt import cpu
 from tvm_conv3dt.gpu import KernelResources
 from tvm_conv3dt.level import Kernel, Level, LibraryFile, ScheduleSummary
 from tvm_conv3dt.manifest import CudaRuntime, Layer, Manifest, Platform
@@ -101,7 +101,7 @@ def write_bundle(
         tvm=tvm.__version__,
         tvm_ffi=tvm_ffi.__version__,
         definition=1,
-        platform=Platform("llvm", "linux", device.architecture()),
+        platform=Platform("llvm", "linux", cpu.architecture()),
         runtime=LibraryFile.of(runtime),
         cuda=None,
         layers=tuple(

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tvm_conv3dt import device, errors, runtime
+from tvm_conv3dt import cpu, errors, runtime
 from tvm_conv3dt.level import LibraryFile
 from tvm_conv3dt.manifest import FILE_NAME
 from tvm_conv3dt.reference import integer_data, reference
@@ -129,7 +129,7 @@ def test_bundle_for_another_platform_is_refused(broken_folder, field, value):
 
 
 def test_bundle_for_another_cpu_is_refused(broken_folder, monkeypatch):
-    monkeypatch.setattr(device, "cpu_features", lambda: frozenset({"avx2", "fma"}))
+    monkeypatch.setattr(cpu, "features", lambda: frozenset({"avx2", "fma"}))
     needed = ["avx2", "avx512f", "amx_bf16"]
     edit(broken_folder, lambda manifest: manifest["levels"][0].update(cpu_features=needed))
     with pytest.raises(errors.PlatformError, match="uses amx_bf16, avx512f, which this CPU"):

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tvm_conv3dt import device, errors, runtime, tile_state
+from tvm_conv3dt import cpu, errors, runtime, tile_state
 from tvm_conv3dt.reference import integer_data, reference
 from tvm_conv3dt.runtime import library
 
@@ -27,7 +27,7 @@ def copied(folder, tmp_path):
 @pytest.fixture
 def any_level(monkeypatch):
     """A machine that fits both levels."""
-    monkeypatch.setattr(device, "cpu_features", lambda: frozenset({"warp_drive"}))
+    monkeypatch.setattr(cpu, "features", lambda: frozenset({"warp_drive"}))
 
 
 def library_of(folder, level):
@@ -121,7 +121,7 @@ def events(monkeypatch):
         monkeypatch.setattr(library, name, call)
 
     def answers(reason):
-        monkeypatch.setattr(device, "cpu_features", lambda: frozenset({"amx_tile"}))
+        monkeypatch.setattr(cpu, "features", lambda: frozenset({"amx_tile"}))
         monkeypatch.setattr(tile_state, "refusal", lambda: found.append("asked") or reason)
         noted("load_runtime"), noted("load_library")
         return found

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tvm_conv3dt import cuda_driver, device, tile_state
+from tvm_conv3dt import cpu, cuda_driver, device, tile_state
 from tvm_conv3dt.cuda_driver import CudaDriver, CudaGpu
 from tvm_conv3dt.errors import DeviceError, PlatformError
 from tvm_conv3dt.level import Level, LibraryFile
@@ -30,13 +30,13 @@ WITHOUT_AVX512 = NEEDS["x86-64-v3"] | NEEDS["x86-64-v2"]
 
 
 @pytest.fixture
-def cpu(monkeypatch):
+def machine(monkeypatch):
     """A function that makes this an x86-64 machine whose CPU has the given features."""
 
     def has(features):
         monkeypatch.setattr(platform, "system", lambda: "Linux")
-        monkeypatch.setattr(device, "architecture", lambda: "x86_64")
-        monkeypatch.setattr(device, "cpu_features", lambda: frozenset(features))
+        monkeypatch.setattr(cpu, "architecture", lambda: "x86_64")
+        monkeypatch.setattr(cpu, "features", lambda: frozenset(features))
 
     return has
 
@@ -52,20 +52,20 @@ def cpu(monkeypatch):
         (NEEDS["x86-64-v2"], "x86-64-v2"),
     ],
 )
-def test_most_demanding_level_that_fits_is_taken(cpu, features, level):
-    cpu(features)
+def test_most_demanding_level_that_fits_is_taken(machine, features, level):
+    machine(features)
     assert choose_level(MANIFEST).device == level
     assert fitting_level(MANIFEST) is choose_level(MANIFEST)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_level_that_is_named_is_taken(cpu, name):
-    cpu(NEWEST)
+def test_level_that_is_named_is_taken(machine, name):
+    machine(NEWEST)
     assert choose_level(MANIFEST, name).device == name
 
 
-def test_machine_that_fits_no_level_is_told_what_it_lacks_for_each(cpu):
-    cpu({"avx2", "popcnt", "sse4_2", *NEEDS["x86-64-v4"]} - {"avx512f", "fma"})
+def test_machine_that_fits_no_level_is_told_what_it_lacks_for_each(machine):
+    machine({"avx2", "popcnt", "sse4_2", *NEEDS["x86-64-v4"]} - {"avx512f", "fma"})
     with pytest.raises(PlatformError) as caught:
         choose_level(MANIFEST)
     assert str(caught.value) == (
@@ -77,8 +77,8 @@ def test_machine_that_fits_no_level_is_told_what_it_lacks_for_each(cpu):
     assert fitting_level(MANIFEST) is None
 
 
-def test_level_that_is_named_and_does_not_fit_is_refused(cpu):
-    cpu(WITHOUT_AVX512)
+def test_level_that_is_named_and_does_not_fit_is_refused(machine):
+    machine(WITHOUT_AVX512)
     with pytest.raises(PlatformError) as caught:
         choose_level(MANIFEST, "x86-64-v4")
     assert str(caught.value) == (
@@ -88,22 +88,22 @@ def test_level_that_is_named_and_does_not_fit_is_refused(cpu):
     )
 
 
-def test_level_that_is_named_where_none_fits_is_refused(cpu):
-    cpu(())
+def test_level_that_is_named_where_none_fits_is_refused(machine):
+    machine(())
     with pytest.raises(PlatformError, match=r"uses popcnt, sse4_2, ssse3, which.*; build it for"):
         choose_level(MANIFEST, "x86-64-v2")
 
 
 @pytest.mark.parametrize("name", ["x86-64-v5", "", "X86-64-V3", 3])
-def test_level_that_the_bundle_does_not_have_is_refused(cpu, name):
-    cpu(NEWEST)
+def test_level_that_the_bundle_does_not_have_is_refused(machine, name):
+    machine(NEWEST)
     with pytest.raises(DeviceError, match=r"with level .*: it has x86-64-v4, x86-64-v3, x86-64-v2"):
         choose_level(MANIFEST, name)
 
 
-def test_bundle_of_another_architecture_is_refused_whatever_its_cpu_has(cpu, monkeypatch):
-    cpu(NEWEST)
-    monkeypatch.setattr(device, "architecture", lambda: "riscv64")
+def test_bundle_of_another_architecture_is_refused_whatever_its_cpu_has(machine, monkeypatch):
+    machine(NEWEST)
+    monkeypatch.setattr(cpu, "architecture", lambda: "riscv64")
     with pytest.raises(PlatformError, match=r"levels 'x86-64-v4'.* for linux on x86_64, and this"):
         check_machine(MANIFEST)
     assert fitting_level(MANIFEST) is None
@@ -121,11 +121,11 @@ CUDA = replace(
 
 
 @pytest.fixture
-def gpu(cpu, monkeypatch):
+def gpu(machine, monkeypatch):
     """A function that makes this an x86-64 machine with a GPU of the given compute capability."""
 
     def has(*capability, cuda=(13, 1), others=()):
-        cpu(NEEDS["x86-64-v3"])
+        machine(NEEDS["x86-64-v3"])
         gpus = (CudaGpu("Tester", capability), *(CudaGpu("Other", each) for each in others))
         monkeypatch.setattr(cuda_driver, "find", lambda: CudaDriver(cuda, gpus))
 
@@ -181,9 +181,9 @@ def test_level_that_is_named_and_that_the_gpu_does_not_fit_is_refused(gpu):
         choose_level(CUDA, "cuda-sm_90")
 
 
-def test_cpu_beside_a_gpu_must_have_its_features_too(gpu, cpu):
+def test_cpu_beside_a_gpu_must_have_its_features_too(gpu, machine):
     gpu(9, 0)
-    cpu(NEEDS["x86-64-v2"])
+    machine(NEEDS["x86-64-v2"])
     with pytest.raises(PlatformError, match=r"its code for cuda-sm_87 uses avx2, which"):
         choose_level(CUDA)
 
@@ -220,16 +220,16 @@ def test_what_each_level_lacks_is_told(gpu):
     assert missing(CUDA) == (("compute capability 12.0",), ("compute capability 9.0",), ())
 
 
-def test_what_each_level_lacks_is_told_of_cpus_too(cpu):
-    cpu(WITHOUT_AVX512 - {"fma"})
+def test_what_each_level_lacks_is_told_of_cpus_too(machine):
+    machine(WITHOUT_AVX512 - {"fma"})
     assert missing(MANIFEST)[1:] == (("fma",), ())
 
 
-def test_machine_without_a_gpu_is_refused_with_the_reason(cpu, monkeypatch):
+def test_machine_without_a_gpu_is_refused_with_the_reason(machine, monkeypatch):
     def find():
         raise PlatformError("no driver")
 
-    cpu(NEWEST)
+    machine(NEWEST)
     monkeypatch.setattr(cuda_driver, "find", find)
     check_machine(CUDA)
     for ask in (choose_level, missing):
@@ -238,8 +238,8 @@ def test_machine_without_a_gpu_is_refused_with_the_reason(cpu, monkeypatch):
     assert fitting_level(CUDA) is None
 
 
-def test_no_gpu_is_looked_for_where_a_bundle_is_for_cpus(cpu, monkeypatch):
-    cpu(NEWEST)
+def test_no_gpu_is_looked_for_where_a_bundle_is_for_cpus(machine, monkeypatch):
+    machine(NEWEST)
     monkeypatch.delattr(cuda_driver, "find")
     assert choose_level(MANIFEST).device == "x86-64-v4"
 
@@ -266,21 +266,21 @@ def asked(monkeypatch):
     return answers
 
 
-def test_level_with_a_matrix_unit_is_taken_where_the_kernel_grants_it(cpu, asked):
-    cpu(ALL)
+def test_level_with_a_matrix_unit_is_taken_where_the_kernel_grants_it(machine, asked):
+    machine(ALL)
     calls = asked("")
     assert choose_level(WITH_UNIT).device == UNIT
     assert calls
 
 
-def test_next_level_is_taken_where_the_kernel_refuses_the_matrix_unit(cpu, asked):
-    cpu(ALL)
+def test_next_level_is_taken_where_the_kernel_refuses_the_matrix_unit(machine, asked):
+    machine(ALL)
     asked("the kernel refuses")
     assert choose_level(WITH_UNIT).device == "x86-64-v4"
 
 
-def test_refusal_is_told_where_no_other_level_is_wanted(cpu, asked):
-    cpu(ALL)
+def test_refusal_is_told_where_no_other_level_is_wanted(machine, asked):
+    machine(ALL)
     asked("the kernel refuses its registers")
     with pytest.raises(PlatformError) as caught:
         choose_level(WITH_UNIT, UNIT)
@@ -291,8 +291,8 @@ def test_refusal_is_told_where_no_other_level_is_wanted(cpu, asked):
     )
 
 
-def test_refusal_is_told_where_there_is_no_other_level(cpu, asked):
-    cpu(ALL)
+def test_refusal_is_told_where_there_is_no_other_level(machine, asked):
+    machine(ALL)
     asked("the kernel refuses")
     alone = replace(WITH_UNIT, levels=WITH_UNIT.levels[:1])
     with pytest.raises(PlatformError, match=r"uses amx_tile \(the kernel refuses\), .*; build it"):
@@ -301,15 +301,15 @@ def test_refusal_is_told_where_there_is_no_other_level(cpu, asked):
     assert fitting_level(WITH_UNIT).device == "x86-64-v4"
 
 
-def test_kernel_is_not_asked_for_what_no_code_uses(cpu, asked):
-    cpu(ALL)
+def test_kernel_is_not_asked_for_what_no_code_uses(machine, asked):
+    machine(ALL)
     calls = asked("")
     choose_level(MANIFEST)
     assert not calls
 
 
-def test_kernel_is_not_asked_where_the_cpu_has_no_unit(cpu, asked):
-    cpu(NEWEST)
+def test_kernel_is_not_asked_where_the_cpu_has_no_unit(machine, asked):
+    machine(NEWEST)
     calls = asked("")
     assert choose_level(WITH_UNIT).device == "x86-64-v4"
     assert not calls

@@ -69,8 +69,7 @@ def _list(as_json: bool) -> None:
 
 
 def _facts() -> dict[str, object]:
-    from tvm_conv3dt import threads
-    from tvm_conv3dt.device import cpu_features
+    from tvm_conv3dt import cpu, threads
 
     found = _host()
     return {
@@ -84,7 +83,7 @@ def _facts() -> dict[str, object]:
         "compiles_for": found.mcpu,
         "schedules_from": [found.name, *found.fallback],
         "caches_bytes": [found.l1_bytes, found.l2_bytes, found.l3_bytes],
-        "cpu_features": sorted(cpu_features()),
+        "cpu_features": sorted(cpu.features()),
         **_cuda(),
         "c_compiler": next((name for name in _C_COMPILERS if shutil.which(name)), None),
         "packages": {name: _version(name) for name in _PACKAGES},

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tvm_conv3dt.device import Device, architecture
+from tvm_conv3dt import cpu
+from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import CompilerMissingError, describe
 
 __all__ = ["link", "linker_command"]
@@ -33,7 +34,7 @@ def linker_command(device: Device) -> list[str]:
     CompilerMissingError
         If there is neither a C compiler nor ``ziglang``, or ``CC`` is no command.
     """
-    native = device.arch == architecture()
+    native = device.arch == cpu.architecture()
     if native:
         named = os.environ.get("CC", "").strip()
         if named:

@@ -8,7 +8,7 @@ import cpuinfo
 import tvm
 from tvm.target import codegen
 
-from tvm_conv3dt import cuda_driver, tile_state
+from tvm_conv3dt import cpu, cuda_driver, tile_state
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler.activation import EXPENSIVE
 from tvm_conv3dt.cuda_driver import CudaGpu
@@ -111,7 +111,7 @@ def _microarchitecture() -> str | None:
     name = str(codegen.llvm_get_system_cpu())
     target = tvm.target.Target({"kind": "llvm", "mcpu": name})
     known = {str(feature) for feature in codegen.llvm_get_cpu_features(target)}
-    have = catalogue.cpu_features()
+    have = cpu.features()
     beyond = [each for each, feature in _TELLING.items() if each in have and feature not in known]
     return None if beyond else name
 
@@ -123,7 +123,7 @@ def host_of(device: Device) -> Device:
     """
     if device.kind != "cuda":
         return device
-    return catalogue.get(device.host or _HOSTS[catalogue.architecture()])
+    return catalogue.get(device.host or _HOSTS[cpu.architecture()])
 
 
 def target_of(device: Device, unswitched: bool = False) -> tvm.target.Target:
@@ -187,9 +187,9 @@ def require_runnable(device: Device) -> None:
     if device.kind == "cuda":
         _require_gpu(device)
         return
-    missing = sorted(set(device.cpu_features) - catalogue.cpu_features())
-    if device.arch != catalogue.architecture():
-        rule = f"its code is for {device.arch}, and this machine is {catalogue.architecture()}"
+    missing = sorted(set(device.cpu_features) - cpu.features())
+    if device.arch != cpu.architecture():
+        rule = f"its code is for {device.arch}, and this machine is {cpu.architecture()}"
     elif missing:
         rule = f"its code needs {', '.join(missing)}, which this machine's CPU has not"
     else:

@@ -19,8 +19,8 @@ from pathlib import Path
 import tvm
 from filelock import FileLock
 
-from tvm_conv3dt import paths
-from tvm_conv3dt.device import Device, architecture
+from tvm_conv3dt import cpu, paths
+from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import Conv3dtError, FileWriteError, LibraryError, describe
 
 __all__ = ["CUDA_RUNTIME", "RUNTIME", "place"]
@@ -74,7 +74,7 @@ def place(
     if given is not None:
         source = given if zipfile.is_zipfile(given) else given.parent
         found = _take(source, wanted, folder, device.arch, first=given.name)
-    elif device.arch == architecture():
+    elif device.arch == cpu.architecture():
         found = _take(Path(tvm.__file__).parent / "lib", wanted, folder, device.arch)
     elif device.arch in _WHEELS:
         found = _take(_downloaded(device.arch), wanted, folder, device.arch)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import tvm_ffi
 
-from tvm_conv3dt import cuda_driver, device, tile_state
+from tvm_conv3dt import cpu, cuda_driver, tile_state
 from tvm_conv3dt.cuda_driver import CudaDriver
 from tvm_conv3dt.errors import DeviceError, LibraryError, PlatformError, describe, show
 from tvm_conv3dt.level import Level
@@ -36,7 +36,7 @@ def check_machine(manifest: Manifest) -> None:
         If it was built for another operating system or architecture.
     """
     needed = manifest.platform
-    system, arch = platform.system().lower(), device.architecture()
+    system, arch = platform.system().lower(), cpu.architecture()
     if (system, arch) != (needed.os, needed.arch):
         raise PlatformError(
             describe(
@@ -188,7 +188,7 @@ class _Machine:
 
 
 def _machine(manifest: Manifest) -> _Machine:
-    features = device.cpu_features()
+    features = cpu.features()
     if manifest.cuda is None:
         return _Machine(features)
     driver = cuda_driver.find()

@@ -8,13 +8,13 @@ import pytest
 
 tvm = pytest.importorskip("tvm")
 
+from tvm_conv3dt import cpu, tile_state
 from tvm_conv3dt import device as catalogue
-from tvm_conv3dt import tile_state
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.threads import pool_arguments
 
 UNIT = catalogue.get("x86-64-v4-amx")
-HAS_UNIT = catalogue.cpu_features().issuperset(UNIT.cpu_features)
+HAS_UNIT = cpu.features().issuperset(UNIT.cpu_features)
 
 
 @pytest.fixture(params=["loops", "instructions"])

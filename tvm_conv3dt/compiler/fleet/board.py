@@ -7,8 +7,7 @@ import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tvm_conv3dt import device as catalogue
-from tvm_conv3dt import threads, tile_state
+from tvm_conv3dt import cpu, threads, tile_state
 from tvm_conv3dt.device import Device
 
 __all__ = ["ABOUT", "USE_THREADS", "Board", "this_board"]
@@ -85,14 +84,14 @@ class Board:
 
 def this_board(tvm: str) -> Board:
     """Return what this machine is, as a board with TVM `tvm`; its kernel is asked for the matrix unit, where there is one."""
-    features = catalogue.cpu_features()
+    features = cpu.features()
     if tile_state.FEATURE in features and tile_state.refusal():
         features -= {tile_state.FEATURE}
     return Board(
         name=platform.node(),
         model=_model(),
         os=platform.system().lower(),
-        arch=catalogue.architecture(),
+        arch=cpu.architecture(),
         cpu_features=tuple(sorted(features)),
         threads=threads.available(),
         tvm=tvm,
