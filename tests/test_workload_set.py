@@ -150,6 +150,20 @@ def test_several_words_select_each_workload_once():
     assert names == ["nnunet/up3", "nnunet/up1", "nnunet/up5"]
 
 
+def test_equal_layers_are_selected_by_name_where_asked():
+    words = [UP3_ID, "nnunet/up3", "demo", UP3_ID]
+    named = workload_set.resolve_all(words, by_name=True)
+    assert [each.name for each in named] == [UP3_ID, "nnunet/up3", "nnunet/up1", "nnunet/up5"]
+    assert named[0].workload == named[1].workload
+
+
+def test_layer_that_cannot_be_recast_is_named():
+    with pytest.raises(
+        WorkloadError, match=r"failed to recast workload with nnunet/up3: .*it is for"
+    ):
+        workload_set.resolve_all(["nnunet/up3"], dtype="float64", precision="bfloat16")
+
+
 def test_one_name_for_two_workloads_is_refused(file):
     with pytest.raises(
         WorkloadError, match="its name nnunet/up3 already stands for n1_x16x16x16x256"

@@ -240,7 +240,7 @@ def _loaded_for_gpus(workload: Workload) -> Bundle:
     held = ", ".join(sorted({each.id for bundle in bundles for each in bundle.workloads.values()}))
     rule = f"an array is on a GPU, and the loaded bundles for GPUs hold {held or 'nothing'}"
     mend = (
-        f"build one with: tvm-conv3dt build {workload.id} --device DEVICE --allow-untuned -o DIR, for a device that "
-        "tvm-conv3dt device lists, and load it with: tvm_conv3dt.load(DIR)"
+        f"build one with: tvm-conv3dt build --workloads {workload.id} --device DEVICE --allow-untuned -o DIR, for a device "
+        "that tvm-conv3dt device --list tells, and load it with: tvm_conv3dt.load(DIR)"
     )
     raise WorkloadNotFoundError(describe("call", "conv3d_transpose", workload.id, rule, mend))

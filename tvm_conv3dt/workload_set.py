@@ -130,6 +130,7 @@ def resolve_all(
     data_format: str | None = None,
     dtype: str | None = None,
     precision: str | None = None,
+    by_name: bool = False,
 ) -> list[NamedWorkload]:
     """Return the workloads that several words select, each workload once.
 
@@ -139,6 +140,8 @@ def resolve_all(
         As for `resolve`.
     data_format, dtype, precision : str or None
         What all of them are recast to, see `Workload.recast`.
+    by_name : bool
+        Return a workload for each of its names, its id aside: layers of a network may be equal.
 
     Returns
     -------
@@ -150,12 +153,11 @@ def resolve_all(
     WorkloadNotFoundError, FileFormatError, WorkloadError
         As for `resolve`; WorkloadError too if two workloads have one name, or one cannot have this precision.
     """
-    chosen: dict[Workload, NamedWorkload] = {}
+    chosen: dict[Workload, dict[str, NamedWorkload]] = {}
     owners: dict[str, Workload] = {}
     for spec in specs:
         for found in resolve(spec):
-            recast = found.workload.recast(data_format, dtype, precision)
-            named = NamedWorkload(found.name, recast)
+            named = NamedWorkload(found.name, _recast(found, data_format, dtype, precision))
             if found.name == found.workload.id:
                 named = NamedWorkload(named.workload.id, named.workload)
             owner = owners.setdefault(named.name, named.workload)
@@ -169,8 +171,19 @@ def resolve_all(
                         "rename one of the two",
                     )
                 )
-            chosen.setdefault(named.workload, named)
-    return list(chosen.values())
+            names = chosen.setdefault(named.workload, {})
+            if not names or (by_name and named.name != named.workload.id):
+                names.setdefault(named.name, named)
+    return [named for names in chosen.values() for named in names.values()]
+
+
+def _recast(
+    named: NamedWorkload, data_format: str | None, dtype: str | None, precision: str | None
+) -> Workload:
+    try:
+        return named.workload.recast(data_format, dtype, precision)
+    except WorkloadError as error:
+        raise WorkloadError(describe("recast", "workload", named.name, str(error))) from error
 
 
 def _read(path: Path, above: tuple[Path, ...]) -> list[NamedWorkload]:

@@ -15,6 +15,19 @@ def test_bundle_holds_what_was_asked_for(bundle, small_set):
     assert tvm_conv3dt.load(bundle).workloads == wanted
 
 
+def test_equal_layers_keep_their_names(invoke, tmp_path):
+    layer = "input = [1, 2, 3, 4, 5]\nfilters = [2, 2, 2, 3, 5]\noutput_shape = [1, 4, 6, 8, 3]\nstrides = 2\n"
+    texts = [f'[[workload]]\nname = "net/{name}"\n{layer}' for name in "ab"]
+    (tmp_path / "two.toml").write_text("schema = 1\n" + "".join(texts))
+    arguments = ("--workloads", tmp_path / "two.toml", "-o", tmp_path / "b", "--allow-untuned")
+    assert invoke("build", *arguments).exit_code == 0
+    bundle = tvm_conv3dt.load(tmp_path / "b")
+    assert list(bundle.workloads) == ["net/a", "net/b"]
+    assert len(list((tmp_path / "b").glob("n1_*.so"))) == 1
+    found = invoke("verify", tmp_path / "b", "--json")
+    assert [layer["status"] for layer in json.loads(found.stdout)["layers"]] == ["PASSED"] * 2
+
+
 def test_layers_are_recast(invoke, small_set, tmp_path):
     result = invoke(
         *("build", "--workloads", small_set, "--data-format", "NCDHW", "--dtype", "float16"),

@@ -240,3 +240,25 @@ def test_parent_that_is_read_only_is_an_error(named, host, tmp_path):
     parent.mkdir(mode=0o555)
     with pytest.raises(FileWriteError, match="Permission denied"):
         build(named, host, parent / "out")
+
+
+def test_working_directory_is_refused_before_anything_is_compiled(
+    named, host, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileWriteError, match=r"in use cannot be replaced .*; name a folder in it"):
+        build_bundle(
+            named, [host], Path(), schedules=[], allow_untuned=True, on_progress=pytest.fail
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_a_link_names_is_replaced_and_not_the_link(named, host, tmp_path, there):
+    link, folder = tmp_path / "link", tmp_path / "folder"
+    link.symlink_to(folder)
+    if there:
+        folder.mkdir()
+    build_bundle(named, [host], link, schedules=[], allow_untuned=True)
+    assert link.is_symlink()
+    assert Manifest.read(folder).layers

@@ -78,7 +78,10 @@ def test_read_schedule_gives_the_same_program(tuned, written, host):
 
 def test_another_tvm_is_refused(tuned, written):
     change(written, signature={"tvm": "0.26.0", "definition": definition.VERSION})
-    with pytest.raises(SignatureError, match=r"'tvm': '0\.26\.0'.*renew it: tvm-conv3dt tune"):
+    with pytest.raises(
+        SignatureError,
+        match=r"'tvm': '0\.26\.0'.*renew it: tvm-conv3dt tune --device .* --workloads n1_",
+    ):
         schedule.read(written, tuned.device)
 
 
@@ -123,6 +126,8 @@ def test_truncated_file_is_refused(tuned, written):
         {"workload": {"input": [1]}},
         {"measured": {"median_ms": 1}},
         {"measured": 3},
+        {"source": 5},
+        {"formulation": 3},
         {"trace": {}},
         {"trace": None},
         {"decisions": 1},
@@ -230,3 +235,14 @@ def test_stale_schedule_is_an_error_and_not_passed_over(tuned, written, host, tm
     change(written, signature={"tvm": "0.26.0", "definition": definition.VERSION})
     with pytest.raises(SignatureError):
         schedule.find(tuned.workload, host, [tmp_path])
+
+
+def test_command_that_tunes_names_a_device_that_the_catalogue_has():
+    assert schedule.how_to_tune("n1", "x86-64-v3").endswith("--device x86-64-v3 --workloads n1")
+    assert schedule.how_to_tune("n1", "znver9").endswith("--device host --workloads n1")
+
+
+def test_formulation_of_another_version_is_told(tuned, written, host):
+    change(written, formulation="amx-9")
+    with pytest.raises(FileFormatError, match=r"its formulation amx-9 .* promote again"):
+        schedule.find(tuned.workload, replace(host, name=tuned.device), [written.parents[1]])

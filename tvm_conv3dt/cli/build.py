@@ -67,7 +67,7 @@ def command(
         --workloads demo -o bundle --allow-untuned
       tvm-conv3dt build --device raspberry-pi-4 --workloads demo -o board --allow-untuned
     """
-    named = workload_set.resolve_all(workload_names, data_format, dtype, precision)
+    named = workload_set.resolve_all(workload_names, data_format, dtype, precision, by_name=True)
     devices = list(dict.fromkeys(options.resolve_device(name) for name in device_names))
     from tvm_conv3dt.compiler.bundle_writer import build_bundle
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from tvm_conv3dt.errors import (
 )
 from tvm_conv3dt.level import Kernel, Level, LibraryFile, ScheduleSummary
 from tvm_conv3dt.manifest import FILE_NAME, CudaRuntime, Layer, Manifest, Platform
+from tvm_conv3dt.spec import Workload
 from tvm_conv3dt.workload_set import NamedWorkload
 
 __all__ = ["build_bundle"]
@@ -95,6 +97,7 @@ def build_bundle(
         device: [(each, _schedule(each, device, folders, allow_untuned)) for each in named]
         for device in levels
     }
+    output = output.resolve()  # what a link names is replaced, not the link
     _require_replaceable(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -120,15 +123,15 @@ def _schedule(
         return found
     if allow_untuned:
         return schedule.default_schedule(each.workload, device)
-    searched = ", ".join(str(folder / device.name) for folder in folders)
+    names = (device.name, *device.fallback)
+    searched = ", ".join(str(folder / name) for name in names for folder in folders)
     raise WorkloadNotFoundError(
         describe(
             "build",
             "workload",
             each.name,
             f"there is no schedule for it in {searched}",
-            f"tune it: tvm-conv3dt tune --device {device.name} --workloads {each.name}, "
-            "or build the default point with --allow-untuned",
+            f"tune it: {schedule.how_to_tune(each.workload.id, device.name)}, or build the default point with --allow-untuned",
         )
     )
 
@@ -145,15 +148,20 @@ def _fill(
     runtime, cuda_runtime = _place_runtime(folder, first, given_runtime)
     levels, toolkit = [], ""
     for device, layers in chosen.items():
-        kernels = []
+        kernels: list[Kernel] = []
+        compiled: dict[Workload, Kernel] = {}
         for each, its_schedule in layers:
             if on_progress is not None:
                 on_progress(f"{each.name} for {device.name}")
+            if each.workload in compiled:  # equal layers share a library
+                kernels.append(replace(compiled[each.workload], layer=each.name))
+                continue
             built = kernel.compile_kernel(
                 its_schedule.layout(device), device, its_schedule.apply(device)
             )
             toolkit = "" if built.gpu is None else built.gpu.toolkit
             kernels.append(_kernel(folder, each, its_schedule, built))
+            compiled[each.workload] = kernels[-1]
         host, arch = host_of(device), device.arch if device.kind == "cuda" else None
         levels.append(Level(device.name, host.mcpu, host.cpu_features, tuple(kernels), arch))
     manifest = Manifest(
@@ -205,6 +213,9 @@ def _place_runtime(
 
 
 def _require_replaceable(output: Path) -> None:
+    if output == Path.cwd() or output.is_mount():
+        rule = "a folder that is in use cannot be replaced by another"
+        raise FileWriteError(describe("write", "bundle", str(output), rule, "name a folder in it"))
     if not output.exists() or (output.is_dir() and _holds_only_a_bundle(output)):
         return
     raise FileWriteError(

@@ -103,7 +103,7 @@ def promote(
     for each in named:
         log = TuningLog(logs, device, each.workload)
         if not log.exists:
-            mend = f"tune it: tvm-conv3dt tune --device {device.name} --workloads {each.name}"
+            mend = f"tune it: {schedules_of.how_to_tune(each.workload.id, device.name)}"
             rule = f"there is no log at {log.path}"
             raise TuningError(describe("promote", "workload", each.name, rule, mend))
         with log.reading():

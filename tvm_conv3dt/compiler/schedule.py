@@ -17,6 +17,7 @@ import tvm
 import tvm_ffi
 from tvm import s_tir, tirx
 
+from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler import definition, kernel
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.spaces.point import AnyPoint
@@ -35,6 +36,7 @@ __all__ = [
     "check_signature",
     "default_schedule",
     "find",
+    "how_to_tune",
     "point_schedule",
     "read",
     "signature",
@@ -117,23 +119,28 @@ def signature() -> dict[str, Any]:
     return {"tvm": tvm.__version__, "definition": definition.VERSION}
 
 
-def check_signature(path: Path, found: object, device: str, device_found: object) -> None:
+def how_to_tune(workload: str, device: str) -> str:
+    """Return the command that tunes a workload, by its id, for a device; one that no catalogue names is this machine."""
+    name = device if device in catalogue.names() else catalogue.HOST
+    return f"tvm-conv3dt tune --device {name} --workloads {workload}"
+
+
+def check_signature(
+    path: Path, found: object, device: str, device_found: object, mend: str
+) -> None:
     """Refuse a schedule or log of another TVM, definition or device.
 
     Raises
     ------
     SignatureError
-        With what was found and the command that renews it.
+        With what was found, and `mend`.
     """
-    renew = f"renew it: tvm-conv3dt tune --device {device}"
     if found != signature():
         rule = f"this installation has {show(signature())}"
-        raise SignatureError(describe("use", f"{path}", f"signature {show(found)}", rule, renew))
+        raise SignatureError(describe("use", f"{path}", f"signature {show(found)}", rule, mend))
     if device_found != device:
         rule = f"it is in the folder of device {device}, and what one device measured says nothing of another"
-        raise SignatureError(
-            describe("use", f"{path}", f"device {show(device_found)}", rule, renew)
-        )
+        raise SignatureError(describe("use", f"{path}", f"device {show(device_found)}", rule, mend))
 
 
 def apply_trace(sch: s_tir.Schedule, trace: list[Any], workload: Workload) -> None:
@@ -209,13 +216,18 @@ def find(workload: Workload, device: Device, folders: Iterable[Path]) -> Schedul
             path = folder / name / f"{workload.id}.json"
             if path.is_file():
                 found = read(path, name)
-                if pays(found.formulation, device) and _within_bounds(found, device):
+                if pays(found.formulation, device) and _within_bounds(path, found, device):
                     return found
     return None
 
 
-def _within_bounds(found: Schedule, device: Device) -> bool:
-    return space_of(device).within_bounds(found.layout(device), device, found.decisions)
+def _within_bounds(path: Path, found: Schedule, device: Device) -> bool:
+    try:
+        return space_of(device).within_bounds(found.layout(device), device, found.decisions)
+    except (KeyError, TypeError, ValueError) as error:
+        rule = f"its formulation {found.formulation} with its decisions is none that this version knows"
+        mend = "remove it, or promote again"
+        raise FileFormatError(describe("read", "schedule", str(path), rule, mend)) from error
 
 
 def read(path: Path, device: str) -> Schedule:
@@ -229,14 +241,15 @@ def read(path: Path, device: str) -> Schedule:
         If it was made with another TVM or definition, or for another device.
     """
     values = read_json(path, SCHEMA)
-    check_signature(path, values.get("signature"), device, values.get("device"))
+    mend = f"renew it: {how_to_tune(path.stem, device)}"
+    check_signature(path, values.get("signature"), device, values.get("device"), mend)
     try:
         measured = values["measured"]
         schedule = Schedule(
             workload=Workload.from_dict(values["workload"]),
             device=device,
-            source=values["source"],
-            formulation=values["formulation"],
+            source=_text(values, "source"),
+            formulation=_text(values, "formulation"),
             decisions=dict(values["decisions"]),
             trace=[values["trace"]["instructions"], values["trace"]["decisions"]],
             measurement=None if measured is None else _measurement(measured),
@@ -254,9 +267,19 @@ def read(path: Path, device: str) -> Schedule:
     return schedule
 
 
+def _text(values: Mapping[str, Any], name: str) -> str:
+    value = values[name]
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string")
+    return value
+
+
 def _measurement(values: dict[str, Any]) -> Measurement:
     # Before there were GPUs the processor was called a CPU.
-    return Measurement(**{"processor" if name == "cpu" else name: values[name] for name in values})
+    found = Measurement(**{"processor" if name == "cpu" else name: values[name] for name in values})
+    if not all(isinstance(each, int | float) for each in (found.median_ms, found.gflops)):
+        raise TypeError("median_ms and gflops must be numbers")
+    return found
 
 
 def write(schedule: Schedule, folder: Path) -> Path:

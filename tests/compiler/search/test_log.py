@@ -147,8 +147,17 @@ def test_another_devices_log_is_refused(filled, host, small, tmp_path):
 def test_log_of_another_tvm_is_refused(filled):
     change(filled, signature={**schedule.signature(), "tvm": "0.26.0"})
     for read in (filled.runs, filled.database):
-        with pytest.raises(SignatureError, match=r"0\.26\.0.*renew it: tvm-conv3dt tune"):
+        with pytest.raises(SignatureError, match=r"0\.26\.0.*; remove .* and tune again"):
             read()
+
+
+@pytest.mark.parametrize("runs", [{}, [1], [{}], [{"trials": "many"}]])
+def test_runs_that_are_none_are_refused(filled, runs):
+    change(filled, runs=runs)
+    with pytest.raises(
+        FileFormatError, match=r"not those of this workload's run; remove .* and tune again"
+    ):
+        filled.runs()
 
 
 def test_log_of_another_workload_is_refused(filled):

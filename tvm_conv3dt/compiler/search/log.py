@@ -181,12 +181,12 @@ class TuningLog:
 
     def _check(self) -> dict[str, Any]:
         values = read_json(self._run_file, SCHEMA)
+        mend = f"remove {self.path} and tune again"
         check_signature(
-            self._run_file, values.get("signature"), self.device.name, values.get("device")
+            self._run_file, values.get("signature"), self.device.name, values.get("device"), mend
         )
-        if values.get("id") != self.workload.id or not isinstance(values.get("runs"), list):
+        if values.get("id") != self.workload.id or not _are_runs(values.get("runs")):
             rule = "its fields are not those of this workload's run"
-            mend = f"remove {self.path} and tune again"
             raise FileFormatError(describe("read", "tuning log", str(self._run_file), rule, mend))
         return values
 
@@ -209,6 +209,13 @@ class TuningLog:
                     describe("read", "tuning log", value, "it is not a record with its times", mend)
                 )
         return text
+
+
+def _are_runs(values: object) -> bool:
+    """Whether what was read lists runs, as far as others ask for their fields."""
+    return isinstance(values, list) and all(
+        isinstance(each, dict) and isinstance(each.get("trials"), int) for each in values
+    )
 
 
 def _median(seconds: list[float]) -> float:
