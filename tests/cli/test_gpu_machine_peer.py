@@ -88,7 +88,7 @@ def test_kernel_is_launched_on_all_multiprocessors(wanted, gpu, compiled):
 
 
 def test_no_compiler_is_no_peak(gpu, monkeypatch):
-    monkeypatch.setattr(gpu_machine_peer, "find_spec", lambda name: None)
+    monkeypatch.setattr(gpu_machine_peer, "has_compiler", lambda: False)
     assert gpu_machine_peer.peaks(gpu, [FMA]) == {}
     assert labels(gpu_machine_peer.start(1, FMA).prepare(Problem.of(WORKLOAD)))[:2] == [
         "copy",

@@ -38,7 +38,7 @@ def test_no_workload_is_wrong_usage(arguments):
 
 @pytest.mark.parametrize("verb", ["tune", "promote", "build"])
 def test_without_the_compiler_it_says_what_to_install(verb, monkeypatch):
-    monkeypatch.setattr(options, "find_spec", lambda name: None)
+    monkeypatch.setattr(options, "has_compiler", lambda: False)
     output = ["-o", "bundle"] if verb == "build" else []
     result = CliRunner().invoke(app.group, [verb, "--workloads", "nnunet/up1", *output])
     assert result.exit_code == 3

@@ -15,6 +15,7 @@ import click
 
 from tvm_conv3dt import __version__
 from tvm_conv3dt.cli import fleet, options, output, runner
+from tvm_conv3dt.cli.installed import has_compiler
 from tvm_conv3dt.errors import LibraryError, PlatformError
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _cuda() -> dict[str, object]:
 
 def _host() -> Device:
     """Return this machine's entry; the compiler, where there is one, knows its CPU's name."""
-    if find_spec("tvm") is not None:
+    if has_compiler():
         return options.resolve_device("host")
     from tvm_conv3dt import device
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from importlib.util import find_spec
 
+from tvm_conv3dt.cli.installed import has_compiler
 from tvm_conv3dt.errors import Conv3dtError
 from tvm_conv3dt.measure.gpu import Gpu
 from tvm_conv3dt.measure.gpu_ceiling import Memory
@@ -33,7 +33,7 @@ def start(threads: int, *wanted: str) -> Started:
 
 def peaks(gpu: Gpu, wanted: Sequence[str]) -> dict[str, Load]:
     """Return the peaks to time; nothing where the compiler is missing or refuses their kernels."""
-    if find_spec("tvm") is None:
+    if not has_compiler():
         return {}
     from tvm_conv3dt.compiler import gpu_peak
 

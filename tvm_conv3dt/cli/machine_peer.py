@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 
+from tvm_conv3dt.cli.installed import has_compiler
 from tvm_conv3dt.errors import Conv3dtError
 from tvm_conv3dt.measure.load import BFLOAT16, FMA, Load
 from tvm_conv3dt.measure.peers import machine
@@ -24,7 +24,7 @@ def start(threads: int) -> Started:
 
 def peak(threads: int) -> dict[str, Load]:
     """Return the peak of multiply-adds, to time in this thread; nothing where it cannot be made here."""
-    if find_spec("tvm") is None:
+    if not has_compiler():
         return {}
     from tvm_conv3dt.compiler import peak as kernel
     from tvm_conv3dt.compiler.target import resolve
@@ -38,7 +38,7 @@ def peak(threads: int) -> dict[str, Load]:
 
 def matrix_peak(threads: int) -> dict[str, Load]:
     """Return the peak of the CPU's matrix unit, to time in this thread; nothing where there is none, or no compiler."""
-    if find_spec("tvm") is None:
+    if not has_compiler():
         return {}
     from tvm_conv3dt.compiler import matrix_peak as kernel
     from tvm_conv3dt.compiler.target import resolve

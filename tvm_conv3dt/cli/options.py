@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tvm_conv3dt import paths
+from tvm_conv3dt.cli.installed import has_compiler
 from tvm_conv3dt.errors import CompilerMissingError, describe
 from tvm_conv3dt.spec import DATA_FORMATS, DTYPES, PRECISIONS
 
@@ -148,9 +148,9 @@ def need_compiler() -> None:
     Raises
     ------
     CompilerMissingError
-        If the package `tvm` is missing.
+        If the package `tvm` is missing, or what else the compiler needs.
     """
-    if find_spec("tvm") is None:
+    if not has_compiler():
         verb = click.get_current_context().info_name or "run"
         raise CompilerMissingError(
             describe(
