@@ -69,3 +69,11 @@ def test_interrupt_is_one_line_and_130(monkeypatch):
     result = failing_show(monkeypatch, KeyboardInterrupt())
     assert result.exit_code == 130
     assert result.stderr == "stopped\n"
+
+
+def test_lack_of_memory_is_told_in_a_line(monkeypatch):
+    result = failing_show(monkeypatch, MemoryError("Unable to allocate 8.00 TiB"))
+    assert result.exit_code == 3
+    assert result.stderr == (
+        "error: failed to allocate memory: Unable to allocate 8.00 TiB; take smaller layers, or fewer\n"
+    )

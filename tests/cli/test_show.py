@@ -213,3 +213,7 @@ def test_bundle_for_gpus_is_shown_where_there_is_none(gpu_bundle, monkeypatch):
     assert "failed to find GPU with tests: there is no driver" in result.stdout
     assert ["cuda-sm_90", "generic", "sm_90", "does", "not", "run"] in words(gpu_bundle)
     assert json.loads(invoke(gpu_bundle, "--json").stdout)["level"] is None
+
+
+def test_manifest_is_shown_as_its_bundle(bundle):
+    assert invoke(bundle / "manifest.json").stdout == invoke(bundle).stdout

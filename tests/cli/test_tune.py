@@ -152,3 +152,10 @@ def test_promote_without_a_log_says_how_to_make_one(tmp_path):
     result = invoke("promote", "--workloads", "nnunet/up1", "--logs", tmp_path)
     assert result.exit_code == 1
     assert "tvm-conv3dt tune --device" in result.stderr
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**32)])
+def test_seed_that_numpy_does_not_take_is_wrong_usage(seed):
+    result = CliRunner().invoke(app.group, ["tune", "--workloads", "demo", "--seed", seed])
+    assert result.exit_code == 2
+    assert "is not in the range 0<=x<=4294967295" in result.stderr

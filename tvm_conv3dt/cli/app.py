@@ -44,6 +44,11 @@ class Verbs(click.Group):
             if _debugging():
                 raise
             _report(ctx, str(error), error.exit_code)
+        except MemoryError as error:
+            if _debugging():
+                raise
+            mend = "take smaller layers, or fewer"
+            _report(ctx, f"failed to allocate memory: {error}; {mend}", EXIT_ENVIRONMENT)
         except OSError as error:
             if _debugging():
                 raise

@@ -30,6 +30,8 @@ def command(what: str, as_json: bool) -> None:
     path = Path(what)
     if path.is_dir():
         _show_folder(path, as_json)
+    elif path.name == manifest.FILE_NAME and path.is_file():
+        _show_folder(path.parent, as_json)
     elif path.suffix == ".json":
         _show_record(path, as_json)
     else:

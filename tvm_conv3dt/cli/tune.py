@@ -35,7 +35,11 @@ if TYPE_CHECKING:
 @options.logs
 @options.schedules
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of what is drawn."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of what is drawn.",
 )
 @options.threads
 @runner.runner

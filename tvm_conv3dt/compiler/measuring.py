@@ -10,6 +10,7 @@ from tvm_conv3dt.compiler.fleet.measurer import FleetMeasurer
 from tvm_conv3dt.compiler.fleet.recruiter import FleetSettings
 from tvm_conv3dt.compiler.search.measurer import AnyMeasurer, Measurer
 from tvm_conv3dt.device import Device
+from tvm_conv3dt.errors import DeviceError, describe
 
 __all__ = ["measurer_for"]
 
@@ -37,14 +38,18 @@ def measurer_for(
     Raises
     ------
     DeviceError
-        If this machine is to run the device's code, and cannot.
+        If this machine is to run the device's code, and cannot, or has fewer cores than `threads`.
     UnsupportedError
         If a fleet is to run code for GPUs.
     CompilerMissingError
         If nothing links for the boards.
     """
     if fleet is None:
-        count = cores.available() if threads is None else threads
+        most = cores.available()
+        count = most if threads is None else threads
+        if not 1 <= count <= most:
+            rule = f"it must be from 1 to {most}, the cores that this process may use"
+            raise DeviceError(describe("measure", "candidates", f"threads={count}", rule))
         with Measurer(count, device.kind) as here:
             here.require_runnable(device)
             yield here

@@ -62,3 +62,11 @@ def test_stopped_run_on_a_fleet_ends_at_once_and_goes_on(fleet, tmp_path):
     assert records_in(tmp_path / "logs") == before + 1
     (promoted,) = json.loads(out)["promoted"]
     assert promoted["id"] == ID
+
+
+def test_address_that_is_no_address_of_this_machine_is_told():
+    words = ("serve", "--tracker", "127.0.0.1:9", "--key", KEY, "--host", "203.0.113.1")
+    done = subprocess.run(command(*words), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 3
+    assert "error: failed to listen for sessions with 203.0.113.1:9090: " in done.stderr
+    assert done.stderr.endswith("; see to --host and --port\n")

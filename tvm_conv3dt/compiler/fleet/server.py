@@ -17,6 +17,7 @@ from tvm.rpc.server import PopenRPCServerState
 
 from tvm_conv3dt import threads
 from tvm_conv3dt.compiler.fleet.board import ABOUT, USE_THREADS, this_board
+from tvm_conv3dt.errors import FleetError, describe
 
 __all__ = ["serve"]
 
@@ -44,8 +45,8 @@ def serve(
 
     Raises
     ------
-    ValueError
-        If no port is free.
+    FleetError
+        If the address is not this machine's, or no port is free.
     """
     # The server's thread does not end at an interruption.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -54,10 +55,15 @@ def serve(
     tvm_ffi.register_global_func(USE_THREADS, _use_threads, override=True)
     folder = Path.cwd()
     log = logging.getLogger("RPCServer")
+    last = min(port + _PORTS, 65536)
     while True:
-        state = PopenRPCServerState(
-            host, port, port + _PORTS, tracker_addr=tracker, key=key, custom_addr=address
-        )
+        try:
+            state = PopenRPCServerState(
+                host, port, last, tracker_addr=tracker, key=key, custom_addr=address
+            )
+        except (OSError, ValueError) as error:
+            value, mend = f"{host}:{port}", "see to --host and --port"
+            raise FleetError(describe("listen", "for sessions", value, str(error), mend)) from error
         state.thread.join()
         state.sock.close()
         os.chdir(folder)  # it was in the session's, which is gone

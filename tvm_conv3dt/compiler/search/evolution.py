@@ -115,7 +115,7 @@ class Search:
 
         save(finished=False)
         try:
-            with numpy_seeded(settings.seed + len(earlier)):
+            with numpy_seeded((settings.seed + len(earlier)) % 2**32):
                 self._search(database, records, lambda: save(finished=False))
         finally:
             save(finished=self.trials >= settings.trials)
