@@ -80,3 +80,14 @@ def test_wrong_usage_ends_with_2(bundle, words):
     with pytest.raises(SystemExit) as caught:
         board.main(bundle, words)
     assert caught.value.code == 2
+
+
+def test_lack_of_memory_is_told_in_a_line(bundle, monkeypatch, capsys):
+    def fail(arguments):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(board, "_verify", fail)
+    assert board.main(bundle, ["verify"]) == 3
+    assert capsys.readouterr().err == (
+        "error: failed to allocate memory: no room; take one layer, with --layer\n"
+    )

@@ -217,3 +217,10 @@ def test_bundle_for_gpus_is_shown_where_there_is_none(gpu_bundle, monkeypatch):
 
 def test_manifest_is_shown_as_its_bundle(bundle):
     assert invoke(bundle / "manifest.json").stdout == invoke(bundle).stdout
+
+
+def test_folder_of_schedules_may_hold_results_and_bundles_too(tmp_path):
+    write(tmp_path / "a" / "a.json", '{"schema": 1, "id": "a"}')
+    for name in ("b/manifest.json", "c/bench.json"):
+        write(tmp_path / name, '{"schema": 3}')
+    assert json.loads(invoke(tmp_path, "--json").stdout)["id"] == "a"

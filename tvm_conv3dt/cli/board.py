@@ -38,6 +38,11 @@ def main(home: Path, words: Sequence[str] | None = None) -> int:
     except Conv3dtError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
+    except MemoryError as error:
+        sys.stderr.write(
+            f"error: failed to allocate memory: {error}; take one layer, with --layer\n"
+        )
+        return 3
     return 0 if right else 1
 
 

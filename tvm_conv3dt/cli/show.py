@@ -50,7 +50,9 @@ def _show_folder(folder: Path, as_json: bool) -> None:
         else:
             tables.bundle_table(found)
         return
-    records = sorted(folder.rglob("*.json"))
+    # A folder may hold bundles and results of benches too.
+    others = {manifest.FILE_NAME, "bench.json"}
+    records = sorted(path for path in folder.rglob("*.json") if path.name not in others)
     logs = [path for path in records if path.name == _LOG_FILE]
     if not records:
         raise errors.FileFormatError(
