@@ -40,6 +40,11 @@ CORNERS = {
     "one wide, many taps": "n1_x1x1x17x1_k1x1x5_y1x1x17x1_s1x1x1_d1x1x2_same_f32_ndhwc",
     "one channel from many": "n1_x2x3x6x40_k3x3x3_y4x6x12x1_s2x2x2_d1x1x1_same_f32_ndhwc_bias",
 }
+# A row that is short of a square, and one of one position beside which there are taps.
+SHORTER = (
+    "n1_x4x8x31x64_k1x1x1_y4x8x31x16_s1x1x1_d1x1x1_valid_bf16_ndhwc",
+    "n1_x2x3x1x32_k2x2x3_y4x6x3x32_s2x2x1_d1x1x1_valid_bf16_ndhwc",
+)
 STREAMED = "n1_x8x64x64x1_k1x2x2_y16x129x129x33_s2x2x2_d1x1x1_valid_f32_ndhwc"
 
 Job = tuple[str, "dict | None"]
@@ -138,6 +143,11 @@ def test_corners_of_every_formulation_and_order_stay_inside(calls, conformance_s
     assert {"phases", "dot"} < {formulation for formulation, _ in kinds}
     assert {order for _, order in kinds} >= {"rows", "panels", "filters"}
     assert failures(jobs) == []
+
+
+@pytest.mark.parametrize("text", SHORTER)
+def test_rows_that_are_shorter_than_a_units_squares_stay_inside(text, conformance_seed):
+    assert failures(some_points(Workload.from_id(text), random.Random(conformance_seed), 1)) == []
 
 
 def some_gpu_points(workload: Workload, rng: random.Random) -> list[Job]:

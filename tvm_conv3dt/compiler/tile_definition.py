@@ -126,7 +126,7 @@ def _padded(layout: TileLayout, operands: Operands) -> Any:
     workload = layout.workload
     _, height, width = layout.axes
     (planes_before, planes_after), (rows_before, rows_after) = layout.margins
-    before, after = layout.halo
+    before, _ = layout.halo
     planes, _, _ = workload.input_spatial
     turned = operands.stored_rows(layout)
     zero = tirx.const(0, layout.packed_dtype)
@@ -142,7 +142,8 @@ def _padded(layout: TileLayout, operands: Operands) -> Any:
         filled = layout.plane > rows * layout.pitch
         exists += [row < rows_before + height.input] * (rows_after > 0 or filled)
         exists += [column >= before] * (before > 0)
-        exists += [column < before + width.input] * (after > 0)
+        # A pitch may be longer than a row with its zeros: what is there is nobody's to read.
+        exists += [column < before + width.input] * (layout.pitch > before + width.input)
 
         def stored(channel: Any) -> Any:
             if layout.turned:
