@@ -13,6 +13,7 @@ from tvm import tirx
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler import task_prefetching
 from tvm_conv3dt.compiler.expressions import at
+from tvm_conv3dt.compiler.spaces import llvm as space
 from tvm_conv3dt.compiler.spaces.point import Point
 from tvm_conv3dt.compiler.tile_loops import loops_in
 from tvm_conv3dt.spec import Workload
@@ -106,3 +107,16 @@ def test_few_filters_are_not_asked_for(rewritten):
     bytes_of_all = 8 * CHANNELS * 96 * 4
     assert "llvm.prefetch" not in str(rewritten(workload(), point, stays=bytes_of_all))
     assert "llvm.prefetch" in str(rewritten(workload(), point, stays=bytes_of_all - 1))
+
+
+@pytest.mark.parametrize("name", ["x86-64-v4-amx", "neoverse-v1"])
+def test_taps_that_some_phases_lack_are_no_turns(name, rewritten):
+    # Loops over the taps that there are have no constant number of turns where there are fewer taps than phases.
+    device = catalogue.get(name)
+    layer = evenly((64, 512), kernel=2, width=4, stride=3, dtype="bfloat16")
+    points = {
+        each.formulation: each for each in space.points(layer, device) if each.order == "filters"
+    }
+    assert points
+    for point in points.values():
+        rewritten(layer, point, device)

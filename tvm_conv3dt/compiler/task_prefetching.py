@@ -53,7 +53,12 @@ def _asking(task: tirx.For, packed: str, bytes_each: int) -> Any:
     if len(loads) > 1 or not mentions(index, task.loop_var) or _skips(innermost):
         return task.body
     around = [each for each in serial if innermost in loops_in(each.body)]
-    tiles = [each for each in around if not mentions(index, each.loop_var)]
+    # A loop over the taps that there are, of which there is one at most, has no constant extent.
+    tiles = [
+        each
+        for each in around
+        if isinstance(each.extent, tirx.IntImm) and not mentions(index, each.loop_var)
+    ]
     count = prod(int(each.extent) for each in tiles)
     if count == 1:
         return task.body

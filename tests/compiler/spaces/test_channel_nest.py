@@ -269,3 +269,10 @@ def test_lanes_are_stored_together_where_they_stand_together(formulation, out_ch
 
 def test_family_is_a_tuple_of_what_is_structural():
     assert Family("rows", 2, 3) in set(channel_nest.families(plain(make(2, 3, 16), V3), V3))
+
+
+@pytest.mark.parametrize(("batch", "fuses"), [(1, True), (64, False)])
+def test_copies_of_all_volumes_stay_within_the_workspace(batch, fuses):
+    sizes = (batch, 4, 4, 4, 512), (3, 3, 3, 64, 512), (batch, 8, 8, 8, 64)
+    families = channel_nest.families(plain(Workload.make(*sizes, 2), V3), V3)
+    assert ("filters" in {family.order for family in families}) is fuses

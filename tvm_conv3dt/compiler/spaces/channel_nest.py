@@ -66,9 +66,8 @@ def families(layout: Layout, device: Device) -> Iterator[Family]:
     # "filters" fuses the phases, where the remainders of a dilation are simplified wrongly: see `tvm_conv3dt.compiler.taps`.
     dilated = any(axis.dilation > 1 for axis in layout.axes)
     whole = (layout.axes[0].quotients, layout.axes[1].quotients)
-    small = not dilated and fits(
-        layout, whole, phases=prod(axis.phases for axis in layout.axes[:2])
-    )
+    phases = prod(axis.phases for axis in layout.axes[:2])
+    small = not dilated and fits(layout, whole, phases, copies=layout.workload.batch)
     _, height, width = (axis.quotients for axis in layout.axes)
     for order in ORDERS if small else ORDERS[:2]:
         for vectors in range(1, min(5, layout.blocks) + 1):
