@@ -51,7 +51,7 @@ def legal(draw):
     activation = draw(st.sampled_from((None, *ACTIVATIONS)))
     alpha = None
     if activation in ("leaky_relu", "elu"):
-        alpha = draw(st.none() | st.floats(allow_nan=False, allow_infinity=False))
+        alpha = draw(st.none() | st.floats(allow_nan=False, allow_infinity=False, width=32))
 
     def shape(spatial, channels):
         last = data_format == "NDHWC"
@@ -267,6 +267,13 @@ def test_filters_with_their_channels_exchanged_are_refused():
         WorkloadError, match="are 128 and must be 256, the out_channels, entry 3 of"
     ):
         up3(filters=[2, 2, 2, 256, 128])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_an_alpha_that_sums_cannot_be_multiplied_with_is_refused(dtype):
+    with pytest.raises(WorkloadError, match=r"alpha=-1e\+39: float32 must hold it"):
+        up3(activation="elu", alpha=-1e39, dtype=dtype)
+    assert up3(activation="elu", alpha=-1e39, dtype="float64").alpha == -1e39
 
 
 @pytest.mark.parametrize("alpha", [float("nan"), float("inf"), 10**400])

@@ -383,6 +383,8 @@ class Workload:
             )
         else:
             hold("alpha", arguments.number("alpha", self.alpha))
+            if abs(float(self.alpha)) > float(np.finfo(self.sum_dtype).max):
+                raise refuse("alpha", self.alpha, f"{self.sum_dtype} must hold it")
         if self.precision is not None:
             hold("precision", arguments.choice("precision", self.precision, tuple(PRECISIONS)))
             if self.dtype != PRECISIONS[self.precision]:

@@ -332,3 +332,31 @@ def test_wrong_kernel_fails_where_factors_or_sums_may_be_rounded(permitted, spoi
     workload = make(**permitted)
     found = verify(workload, spoilt(workload, spoil))
     assert [check.status for check in found.checks] == ["FAILED", "FAILED"]
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.3])
+def test_slope_may_round_in_the_type_of_the_sums_first(alpha):
+    # As kernels do: once in float32, once when the result is stored.
+    layer = make(
+        input=[1, 2, 4, 8, 512],
+        filters=[3, 3, 3, 32, 512],
+        output_shape=[1, 2, 4, 8, 32],
+        strides=1,
+        dtype="float16",
+        activation="leaky_relu",
+        alpha=alpha,
+    )
+    linear = replace(layer, activation=None, alpha=None)
+
+    def run(x, filters, bias, out):
+        sums = reference(linear, x, filters, bias).astype(np.float32)
+        out[...] = np.where(sums > 0, sums, np.float32(alpha) * sums)
+
+    verification = verify(layer, run)
+    assert verification.passed, verification.checks
+
+
+def test_infinity_of_what_a_half_type_does_not_hold_is_right():
+    layer = make(dtype="float16", activation="leaky_relu", alpha=1e6)
+    with np.errstate(over="ignore"):
+        assert verify(layer, right(layer)).passed
