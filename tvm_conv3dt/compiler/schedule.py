@@ -193,8 +193,8 @@ def point_schedule(workload: Workload, device: Device, point: AnyPoint) -> Sched
 def find(workload: Workload, device: Device, folders: Iterable[Path]) -> Schedule | None:
     """Return the schedule of a workload for a device, or None.
 
-    One that does not pay with the device's cores is passed over, see `tvm_conv3dt.compiler.split_layout.pays`, and one that was
-    tuned with fewer cores and takes more workspace with these than is allowed.
+    One that does not pay with the device's cores is passed over, see `tvm_conv3dt.compiler.split_layout.pays`, and one for the
+    matrix unit that was tuned with fewer cores and takes more workspace with these than is allowed: vectors' is taken then.
 
     Parameters
     ----------
