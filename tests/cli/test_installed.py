@@ -39,7 +39,7 @@ def test_it_is_with_all_it_needs(without):
     assert installed.has_compiler()
 
 
-@pytest.mark.parametrize("package", ["tvm", "filelock", "xgboost"])
+@pytest.mark.parametrize("package", ["tvm", "filelock"])
 def test_it_is_not_without_a_package(without, package):
     without(package)
     assert not installed.has_compiler()

@@ -7,14 +7,14 @@ from pathlib import Path
 
 __all__ = ["has_compiler"]
 
-# What the extra `compiler` brings and its modules import; the extra `board` brings TVM alone.
-_NEEDED = ("tvm", "cloudpickle", "filelock", "psutil", "xgboost")
+# What compiling imports of the extra `compiler`; the extra `board` brings TVM alone.
+_NEEDED = ("tvm", "filelock", "platformdirs")
 
 
 def has_compiler() -> bool:
     """Whether kernels can be compiled here.
 
-    A board has TVM without the packages that tuning needs, and where space is short without its compiler's library:
+    A board has TVM without the packages that this one adds to it, and where space is short without its compiler's library:
     docs/boards.md.
     """
     if any(find_spec(name) is None for name in _NEEDED):
