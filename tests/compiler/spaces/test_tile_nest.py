@@ -165,6 +165,15 @@ def test_every_activation_is_right(activation, device, call, built):
     np.testing.assert_allclose(found.astype(np.float64), expected, rtol=2**-8, atol=1e-5)
 
 
+def test_exponentials_of_single_numbers_are_right(device, call, built):
+    # 33 of 48 channels leave no vector whole.
+    workload = make(channels=(32, 33), kernel=2, bias=True, activation="tanh")
+    data = random_data(workload, seed=0)
+    found = call(built(workload, device, families(workload, device, (1, 3))[0]), *data)
+    expected = reference(workload, *data)
+    np.testing.assert_allclose(found.astype(np.float64), expected, rtol=2**-8, atol=1e-5)
+
+
 @pytest.mark.parametrize("data_format", DATA_FORMATS)
 def test_infinite_input_stays_where_it_belongs(data_format, device, call, built):
     workload = make((2, 3, 4), (33, 20), kernel=2).recast(data_format=data_format)

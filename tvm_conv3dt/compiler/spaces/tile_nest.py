@@ -22,6 +22,7 @@ from typing import Any
 
 from tvm import s_tir
 
+from tvm_conv3dt.compiler.activation import EXPENSIVE
 from tvm_conv3dt.compiler.amx import TileIntrinsics, tile_intrinsics
 from tvm_conv3dt.compiler.definition import ROWS
 from tvm_conv3dt.compiler.mending import MENDED, WATCHED
@@ -273,8 +274,10 @@ def _store(sch: s_tir.Schedule, layout: TileLayout, loops: tuple[object, object]
     if any(layout.folded):
         together = gcd(together, _neighbours(layout))
     outer, inner = sch.split(v, [None, together])
-    for loop in (nb, outer):
-        sch.unroll(loop)
+    # Of an exponential for each single number LLVM would have dozens of copies, and take half a minute.
+    if together > 1 or layout.workload.activation not in EXPENSIVE:
+        for loop in (nb, outer):
+            sch.unroll(loop)
     sch.vectorize(inner)
 
 
