@@ -129,7 +129,7 @@ def test_function_without_a_bundle_for_gpus_says_how_to_build_one(bundle, worklo
         call(workload, torch.array(x), filters, bias)
     told = str(raised.value)
     assert "an array is on a GPU, and the loaded bundles for GPUs hold nothing" in told
-    assert f"tvm-conv3dt build {workload.id} --device DEVICE" in told
+    assert f"tvm-conv3dt build --workloads {workload.id} --device DEVICE" in told
 
 
 def test_function_does_not_take_a_bundle_for_gpus_for_the_cpu(loaded, workload, monkeypatch):
