@@ -11,7 +11,7 @@ import time
 from tvm_conv3dt.compiler.fleet.tracker import Address, Tracker
 
 KEY = "bench"
-START_SECONDS = 180
+START_SECONDS = 120
 
 # A board that says of itself what the test wants.
 PRETENDER = """
