@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -40,24 +40,22 @@ class Verbs(click.Group):
         except BrokenPipeError:
             # The reader of our output is gone (`| head`); that is for click to end quietly.
             raise
-        except Conv3dtError as error:
+        except (Conv3dtError, MemoryError, OSError) as error:
             if _debugging():
                 raise
-            _report(ctx, str(error), error.exit_code)
-        except MemoryError as error:
-            if _debugging():
-                raise
-            mend = "take smaller layers, or fewer"
-            _report(ctx, f"failed to allocate memory: {error}; {mend}", EXIT_ENVIRONMENT)
-        except OSError as error:
-            if _debugging():
-                raise
-            _report(ctx, f"failed to use a file: {error}", EXIT_ENVIRONMENT)
+            message, exit_code = _told(error)
+            click.echo(f"error: {message}", err=True)
+            ctx.exit(exit_code)
 
 
-def _report(ctx: click.Context, message: str, exit_code: int) -> NoReturn:
-    click.echo(f"error: {message}", err=True)
-    ctx.exit(exit_code)
+def _told(error: Exception) -> tuple[str, int]:
+    """Return what to say of a failure, and the exit code."""
+    if isinstance(error, Conv3dtError):
+        return str(error), error.exit_code
+    if isinstance(error, MemoryError):
+        message = f"failed to allocate memory: {error}; take smaller layers, or fewer"
+        return message, EXIT_ENVIRONMENT
+    return f"failed to use a file: {error}", EXIT_ENVIRONMENT
 
 
 def _debugging() -> bool:

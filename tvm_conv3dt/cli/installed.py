@@ -17,11 +17,9 @@ def has_compiler() -> bool:
     A board has TVM without the packages that this one adds to it, and where space is short without its compiler's library:
     docs/boards.md.
     """
-    if any(find_spec(name) is None for name in _NEEDED):
+    tvm, *others = map(find_spec, _NEEDED)
+    if tvm is None or tvm.origin is None or None in others:
         return False
-    tvm = find_spec("tvm")
-    libraries = Path(tvm.origin).parent / "lib" if tvm is not None and tvm.origin else None
+    libraries = {path.stem for path in Path(tvm.origin).parent.glob("lib/libtvm_*")}
     # A TVM of one's own build may have its libraries elsewhere.
-    if libraries is None or not any(libraries.glob("libtvm_runtime.*")):
-        return True
-    return any(libraries.glob("libtvm_compiler.*"))
+    return "libtvm_compiler" in libraries or "libtvm_runtime" not in libraries
