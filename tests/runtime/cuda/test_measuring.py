@@ -1,13 +1,14 @@
 """Operators on a GPU as `verify` and `bench` use them."""
 
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tvm_conv3dt.cli import bundle_peer, bundles
+from tvm_conv3dt.measure import timing
 from tvm_conv3dt.measure.peers.problem import Problem
-from tvm_conv3dt.measure.timing import turn
 from tvm_conv3dt.measure.verify import verify
 from tvm_conv3dt.reference import reference
 
@@ -53,15 +54,18 @@ def variants(bundle, workload, monkeypatch):
     return started.prepare(Problem.of(workload))
 
 
-def test_layer_is_timed_on_the_gpu_and_waited_for_once_a_sample(variants, bundle, gpu):
+def test_layer_is_timed_on_the_gpu_and_waited_for_once_a_sample(variants, bundle, gpu, monkeypatch):
+    # A call takes a quarter of the shortest sample, however busy the machine is.
+    looks = itertools.count()
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(looks) * 0.25e-3)
     code = bundle.codes[-1]
     assert [each.output for each in variants] == ["reused", "fresh"]
     for variant in variants:
         gpu.waits.clear()
         called = len(code.calls)
-        turn(variant.run, 0, variant.wait)
-        assert len(code.calls) - called >= 3
-        assert len(gpu.waits) <= 3
+        timing.turn(variant.run, 0, variant.wait)
+        assert len(code.calls) - called == 1 + 1 + 4
+        assert len(gpu.waits) == 3
         assert not any(gpu.queues.values())
     addresses = {x for x, _, _ in code.calls}
     assert len(addresses) == 1, "the input was copied"
