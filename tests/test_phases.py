@@ -46,7 +46,7 @@ def pairs_by_phases(axis: Axis) -> set[tuple[int, int, int]]:
             o = axis.stride * q + r
             i = q + axis.first_input(r) - j * axis.input_step
             if o < axis.output and 0 <= i < axis.input:
-                pairs.add((o, i, axis.first_tap(r) + j * axis.tap_step))
+                pairs.add((o, i, axis.skipped + axis.first_tap(r) + j * axis.tap_step))
     return pairs
 
 
@@ -83,6 +83,20 @@ def test_kernel_equal_to_stride_needs_no_halo(stride: int) -> None:
 def test_a_reduced_axis_names_the_same_pairs() -> None:
     for axis in AXES:
         assert pairs_by_phases(axis.reduced()) == pairs_by_definition(axis), axis
+
+
+def test_a_reduced_axis_begins_and_ends_with_taps_that_meet() -> None:
+    for axis in (each for each in AXES if each.meets and each.input > 1):
+        met = [tap for _, _, tap in pairs_by_definition(axis)]
+        reduced = axis.reduced()
+        assert (reduced.skipped, reduced.skipped + reduced.kernel - 1) == (min(met), max(met)), axis
+
+
+@pytest.mark.parametrize("dilation", [4, 5, 10**6])
+def test_a_dilation_past_the_input_needs_no_zeros_for_taps_that_reach_nothing(dilation) -> None:
+    axis = Axis(4, 4, 3, 1, dilation, dilation)
+    assert axis.reduced() == Axis(4, 4, 1, 1, 1, 0, skipped=1)
+    assert axis.reduced().halo == (0, 0)
 
 
 def test_a_reduced_axis_reads_the_input() -> None:

@@ -30,7 +30,10 @@ class Axis:
     kernel, stride, dilation : int
         Taps, stride and dilation along this axis.
     pad : int
-        Positions cut off before the output: ``pad_before`` of TensorFlow's padding rule.
+        Positions cut off before the output: ``pad_before`` of TensorFlow's padding rule. Of an axis without its first
+        taps it may be less than 0.
+    skipped : int
+        Taps of the filter before the first one of the axis, see `reduced`.
     """
 
     input: int
@@ -39,17 +42,35 @@ class Axis:
     stride: int
     dilation: int
     pad: int
+    skipped: int = 0
 
     def reduced(self) -> Axis:
         """Return an axis of the same result that is better to compute.
 
         With a single input position the stride decides on nothing, and one that is as large as the output
         leaves each phase one position and at most one tap: a product without zeros around the input.
+
+        With more of them there are no taps, at the ends, by which no input reaches an output: those of a wide dilation
+        would have as many zeros read around the input.
         """
         if self.input != 1:
-            return self
+            return self._of_taps_that_meet()
         spans = max(-(-(self.output + self.pad) // self.dilation), self.kernel)
         return replace(self, stride=self.dilation * spans)
+
+    def _of_taps_that_meet(self) -> Axis:
+        first = next(filter(self._tap_meets, range(self.kernel)), 0)
+        last = next(filter(self._tap_meets, reversed(range(self.kernel))), self.kernel - 1)
+        if last - first + 1 == self.kernel:
+            return self
+        return replace(
+            self,
+            kernel=last - first + 1,
+            # A single tap has no distance to others, and strides have the simpler phases without one.
+            dilation=self.dilation if last > first else 1,
+            pad=self.pad - self.dilation * first,
+            skipped=self.skipped + first,
+        )
 
     @property
     def gcd(self) -> int:
@@ -121,12 +142,12 @@ class Axis:
 
         By a wide dilation all taps may lead past a small one, and an explicit padding may cut off all that there is.
         """
-        for tap in range(self.kernel):
-            start = self.dilation * tap - self.pad  # where input 0 lands
-            first = max(0, -(start // self.stride))
-            if first < self.input and start + self.stride * first < self.output:
-                return True
-        return False
+        return any(map(self._tap_meets, range(self.kernel)))
+
+    def _tap_meets(self, tap: int) -> bool:
+        start = self.dilation * tap - self.pad  # where input 0 lands
+        first = max(0, -(start // self.stride))
+        return first < self.input and start + self.stride * first < self.output
 
     @property
     def reads(self) -> tuple[int, int]:

@@ -41,7 +41,9 @@ class Line(NamedTuple):
 def lines(draw: st.DrawFn, padding: str, dilated: bool) -> Line:
     """Draw one axis: what is special about it first, then the rest."""
     special = draw(
-        st.sampled_from(["nothing", "one wide", "holes", "kernel of all", "one tap", "long"])
+        st.sampled_from(
+            ["nothing", "one wide", "holes", "kernel of all", "one tap", "long", "apart"]
+        )
     )
     pairs = st.sampled_from(PLAIN + PLAIN) | st.sampled_from(COPRIME + MULTIPLES + COMMON_FACTOR)
     stride, dilation = draw(pairs)
@@ -58,6 +60,8 @@ def lines(draw: st.DrawFn, padding: str, dilated: bool) -> Line:
         kernel = 1
     elif special == "long":
         size = draw(st.sampled_from(LONG))
+    elif special == "apart":
+        dilation = draw(st.sampled_from([size * stride, size * stride + 1, 40]))
     if not dilated:
         dilation = 1
     if padding == EXPLICIT:

@@ -102,6 +102,7 @@ def corners(workload: Workload) -> set[str]:
             "cut": axis.pad > 0,
             "coprime": both and divisor == 1,
             "multiple": both and divisor in (axis.stride, axis.dilation),
+            "apart": axis.dilation >= axis.input * axis.stride > 1 and axis.kernel > 1,
             "common factor": 1 < divisor < min(axis.stride, axis.dilation),
         }
         found |= {name for name, there in here.items() if there}
@@ -113,6 +114,6 @@ def corners(workload: Workload) -> set[str]:
 def test_the_sweep_reaches_each_corner_in_one_call_of_twenty() -> None:
     drawn = legal.draw(400, 0, precision=True)
     counts = Counter(corner for workload in drawn for corner in corners(workload))
-    assert len(counts) == len((*PADDINGS, *DTYPES, *DATA_FORMATS, *PRECISIONS)) + 3 + 10
+    assert len(counts) == len((*PADDINGS, *DTYPES, *DATA_FORMATS, *PRECISIONS)) + 3 + 11
     assert min(counts.values()) >= len(drawn) // 20, counts
     assert all(w.flops <= legal.FLOPS or w.in_channels == w.out_channels == 1 for w in drawn)

@@ -97,10 +97,10 @@ def _of_output_channels(layout: Layout, filters: Any, index: Any, number: Any = 
         layout.axes, layout.folded, (td, th, tw), phases, strict=True
     ):
         if not folded:
-            taps.append(tap)
+            taps.append(tap + axis.skipped)
             continue
         its_number, has = folded_tap(axis, phase, tap)
-        taps.append(its_number)
+        taps.append(its_number + axis.skipped)
         present += has
     where = (*taps, out_channel, ci)
     if number is None:
@@ -121,7 +121,8 @@ def _of_input_channels(layout: DotLayout, filters: Any, index: Any) -> Any:
         v, e = rest if layout.formulation == DOT_PAIRS else reversed(rest)
         within = 2 * v + e
     channel = block_start(cb, block, channels) + within
-    stored = filters[td, th, tw, out_channel, channel]
+    taps = [tap + axis.skipped for axis, tap in zip(layout.axes, (td, th, tw), strict=True)]
+    stored = filters[(*taps, out_channel, channel)]
     element = widen(stored, filters.dtype)
     if channels % block:
         last, before = channels - block, (layout.in_blocks - 1) * block
@@ -136,13 +137,14 @@ def _of_input_channels(layout: DotLayout, filters: Any, index: Any) -> Any:
 def _of_taps(layout: TapLayout, filters: Any, index: Any) -> Any:
     """Return a packed element."""
     block, td, kb, number, k = index
-    channels, (_, height, width) = layout.workload.out_channels, layout.workload.kernel
+    channels, (depth, height, width) = layout.workload.out_channels, layout.axes
     which, channel = block * layout.squares * SQUARE + number, kb * DEPTH + k
     tap, out_channel = tirx.floordiv(which, channels), tirx.floormod(which, channels)
-    tap, tw = tirx.floordiv(tap, width), tirx.floormod(tap, width)
+    th, tw = tirx.floordiv(tap, width.kernel), tirx.floormod(tap, width.kernel)
     if layout.deep:
-        td, tap = tirx.floordiv(tap, height), tirx.floormod(tap, height)
-    element = _as_packed(layout, filters, (td, tap, tw, out_channel, channel))
+        td, th = tirx.floordiv(th, height.kernel), tirx.floormod(th, height.kernel)
+    taps = td + depth.skipped, th + height.skipped, tw + width.skipped
+    element = _as_packed(layout, filters, (*taps, out_channel, channel))
     present = tirx.all(which < layout.filters, channel < layout.workload.in_channels)
     return tirx.if_then_else(present, element, tirx.const(0, layout.packed_dtype))
 
