@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,9 +54,7 @@ def test_own_schedule_is_used_and_has_an_entry_of_its_own(small, host, builds):
     default = schedule.default_schedule(small, host)
     sch = default.apply(host)
     sch.annotate(sch.get_sblock("y"), "note", 1)
-    other = schedule.Schedule(
-        small, host.name, "tuned", "phases", {}, schedule.trace_json(sch.trace), None, {}, {}
-    )
+    other = replace(default, source="tuned", trace=schedule.trace_json(sch.trace))
     schedule.write(other, Path("schedules"))
     tuned = cache.bundle_for(small)
     assert tuned != untuned

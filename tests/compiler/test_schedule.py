@@ -8,11 +8,12 @@ import pytest
 
 pytest.importorskip("tvm")
 
+from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler import definition, schedule
 from tvm_conv3dt.compiler.schedule import Measurement
-from tvm_conv3dt.compiler.spaces import tile_nest
+from tvm_conv3dt.compiler.spaces import llvm
+from tvm_conv3dt.compiler.spaces.llvm import layout_of
 from tvm_conv3dt.compiler.spaces.point import Point
-from tvm_conv3dt.compiler.split_layout import SplitLayout
 from tvm_conv3dt.errors import FileFormatError, SignatureError
 from tvm_conv3dt.spec import Workload
 
@@ -219,16 +220,35 @@ def test_device_that_is_no_fallback_does_not_serve(tuned, host, tmp_path):
     assert schedule.find(tuned.workload, device, [tmp_path]) is None
 
 
-def test_one_whose_copies_are_too_large_with_these_cores_is_passed_over(host, tmp_path):
-    workload = evenly((256, 16), width=100)
-    one, four = (replace(host, cores=each) for each in (1, 4))
-    layout = SplitLayout.of(workload, (1, 1))
-    share, less = (tile_nest.task_candidates(layout, each, "rows")[-1] for each in (one, four))
-    assert less < share
-    point = Point(layout.name, "rows", 1, 1, task_h=share)
-    schedule.write(schedule.point_schedule(workload, one, point), tmp_path)
-    assert schedule.find(workload, one, [tmp_path]).decisions["task_h"] == share
-    assert schedule.find(workload, four, [tmp_path]) is None
+@pytest.mark.parametrize(
+    ("name", "formulation", "change"),
+    [
+        ("x86-64-v3", "phases", {}),
+        ("x86-64-v3", "dot", {"data_format": "NCDHW"}),
+        ("x86-64-v4-amx", "amx-split-", {}),
+        ("x86-64-v4-amx", "amx-2x1-", {"dtype": "bfloat16"}),
+        ("x86-64-v4-amx", "amx-taps-", {"dtype": "bfloat16"}),
+        ("neoverse-n2", "mmla-", {"dtype": "bfloat16"}),
+    ],
+)
+def test_default_point_stands_in_where_copies_are_too_large_with_these_cores(
+    name, formulation, change, tmp_path
+):
+    channels = (256, 1 if formulation in ("dot", "amx-taps-") else 16)
+    workload = evenly(channels, width=100).recast(**change)
+    one, four = (replace(catalogue.get(name), cores=each) for each in (1, 4))
+
+    def small(point, device):
+        return llvm.within_bounds(layout_of(workload, device, point.formulation), device, point)
+
+    found = (p for p in llvm.points(workload, one) if p.formulation.startswith(formulation))
+    point = next(p for p in found if small(p, one) and not small(p, four))
+    its = schedule.point_schedule(workload, one, point)
+    schedule.write(its, tmp_path)
+    assert schedule.find(workload, one, [tmp_path]) == its
+    other = schedule.find(workload, four, [tmp_path])
+    assert other == schedule.default_schedule(workload, four)
+    assert small(Point(**other.decisions), four)
 
 
 def test_stale_schedule_is_an_error_and_not_passed_over(tuned, written, host, tmp_path):

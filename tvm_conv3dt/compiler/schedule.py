@@ -193,8 +193,8 @@ def point_schedule(workload: Workload, device: Device, point: AnyPoint) -> Sched
 def find(workload: Workload, device: Device, folders: Iterable[Path]) -> Schedule | None:
     """Return the schedule of a workload for a device, or None.
 
-    One that does not pay with the device's cores is passed over, see `tvm_conv3dt.compiler.split_layout.pays`, and one for the
-    matrix unit that was tuned with fewer cores and takes more workspace with these than is allowed: vectors' is taken then.
+    One that does not pay with the device's cores is passed over, see `tvm_conv3dt.compiler.split_layout.pays`. For one that
+    was tuned with fewer cores, and would take more workspace with these than is allowed, the default point stands in.
 
     Parameters
     ----------
@@ -216,14 +216,18 @@ def find(workload: Workload, device: Device, folders: Iterable[Path]) -> Schedul
             path = folder / name / f"{workload.id}.json"
             if path.is_file():
                 found = read(path, name)
-                if pays(found.formulation, device) and _within_bounds(path, found, device):
-                    return found
+                if not pays(found.formulation, device):
+                    continue
+                fits = _within_bounds(path, found, device)
+                return found if fits else default_schedule(workload, device)
     return None
 
 
 def _within_bounds(path: Path, found: Schedule, device: Device) -> bool:
+    space = space_of(device)
     try:
-        return space_of(device).within_bounds(found.layout(device), device, found.decisions)
+        point = space.point(**found.decisions)
+        return space.within_bounds(found.layout(device), device, point)
     except (KeyError, TypeError, ValueError) as error:
         rule = f"its formulation {found.formulation} with its decisions is none that this version knows"
         mend = "remove it, or promote again"

@@ -1,7 +1,7 @@
 """Does a search propose points of the space, and stop when it should?"""
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import tvm_ffi
@@ -120,7 +120,7 @@ def test_what_copies_more_than_is_allowed_is_not_measured(tmp_path):
     found = points_of(judge, log)
     assert {(4, 1), (1, 2)} <= {(each.task_h, each.task_d) for each in found}
     for point, request in zip(found, judge.requests, strict=True):
-        assert within_bounds(request.candidate.layout, device, asdict(point))
+        assert within_bounds(request.candidate.layout, device, point)
 
 
 def test_default_point_is_measured_however_many_cores_there_are(small, host, tmp_path):

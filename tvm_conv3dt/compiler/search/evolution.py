@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from itertools import islice
 from statistics import median
@@ -268,9 +268,7 @@ class Search:
                 # Not the layout that is searched: tiles that fill up alike have one definition, and the database gives
                 # its best traces for a definition.
                 layout = self._layout(point.formulation)
-                if not space_of(self.log.device).within_bounds(
-                    layout, self.log.device, asdict(point)
-                ):
+                if not space_of(self.log.device).within_bounds(layout, self.log.device, point):
                     # The decisions of a trace are drawn one by one; this is no trial.
                     known.append((number, ms.runner.RunnerResult(None, "beyond bounds")))
                     continue

@@ -56,6 +56,7 @@ __all__ = [
     "stores_vectors",
     "task_h_candidates",
     "tile_w_candidates",
+    "within_bounds",
 ]
 
 ORDERS = ("rows", "panels", "filters")
@@ -118,7 +119,16 @@ def task_h_candidates(layout: Layout, device: Device, rows: int) -> list[int]:
         # A task copies the input rows of its own tiles. Its first must be a whole one: it would start early and
         # read rows of the task before.
         candidates = [t for t in candidates if ((tiles - 1) // t * t + 1) * rows <= height]
-    return [t for t in candidates if t == 1 or fits(layout, (1, t * rows), copies=device.cores)]
+    return [t for t in candidates if _small(layout, device, t, rows)]
+
+
+def within_bounds(layout: Layout, device: Device, point: Point) -> bool:
+    """Whether the copies that a point makes are allowed with so many cores as a device has."""
+    return point.order == "filters" or _small(layout, device, point.task_h, point.tile_h)
+
+
+def _small(layout: Layout, device: Device, tiles: int, rows: int) -> bool:
+    return tiles == 1 or fits(layout, (1, tiles * rows), copies=device.cores)
 
 
 def stores_vectors(layout: Layout) -> bool:

@@ -45,6 +45,7 @@ __all__ = [
     "holds_halves",
     "points",
     "task_h_candidates",
+    "within_bounds",
 ]
 
 ORDERS = ("rows", "columns", "rows-deep", "columns-deep")
@@ -88,7 +89,16 @@ def task_h_candidates(layout: DotLayout, device: Device) -> list[int]:
     """Return the numbers of rows that a task may take, with a workspace that stays within bounds."""
     # A task that is cut short would make blocks conditional, and no match for an intrinsic.
     candidates = [t for t in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32) if layout.rows % t == 0]
-    return [t for t in candidates if t == 1 or fits(layout, (1, t), copies=device.cores)]
+    return [t for t in candidates if _small(layout, device, t)]
+
+
+def within_bounds(layout: DotLayout, device: Device, point: Point) -> bool:
+    """Whether the copies that a point makes are allowed with so many cores as a device has."""
+    return _small(layout, device, point.task_h)
+
+
+def _small(layout: DotLayout, device: Device, rows: int) -> bool:
+    return rows == 1 or fits(layout, (1, rows), copies=device.cores)
 
 
 def apply(

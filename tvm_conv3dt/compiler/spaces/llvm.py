@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -205,9 +205,7 @@ def _nest_of(layout: AnyLayout) -> Any:
     return dot_nest if isinstance(layout, DotLayout) else channel_nest
 
 
-def within_bounds(layout: AnyLayout, device: Device, decisions: Mapping[str, Any]) -> bool:
-    """Whether the copies that tasks make by these decisions are within bounds with so many cores as a device has."""
-    if not isinstance(layout, TileLayout):
-        return True
-    order, share, planes = (decisions.get(name, 1) for name in ("order", "task_h", "task_d"))
-    return tile_nest.fits(layout, device, order, share, planes)
+def within_bounds(layout: AnyLayout, device: Device, point: Point) -> bool:
+    """Whether the copies that a point makes are allowed with so many cores as a device has."""
+    within: bool = _nest_of(layout).within_bounds(layout, device, point)
+    return within

@@ -33,7 +33,15 @@ from tvm_conv3dt.compiler.streaming import STREAM
 from tvm_conv3dt.compiler.tap_loops import mark_tap_loops
 from tvm_conv3dt.device import Device
 
-__all__ = ["apply", "copied", "families", "points", "task_h_candidates", "tile_w_candidates"]
+__all__ = [
+    "apply",
+    "copied",
+    "families",
+    "points",
+    "task_h_candidates",
+    "tile_w_candidates",
+    "within_bounds",
+]
 
 
 def families(layout: MmlaLayout, device: Device) -> Iterator[Family]:
@@ -84,8 +92,17 @@ def task_h_candidates(layout: MmlaLayout, device: Device, rows: int) -> list[int
     candidates = sorted({min(tiles, t) for t in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)})
     # A task's first tile must be a whole one: it would start early and read rows that only the task before has copied.
     candidates = [t for t in candidates if ((tiles - 1) // t * t + 1) * rows <= height]
+    return [t for t in candidates if _small(layout, device, t, rows)]
+
+
+def within_bounds(layout: MmlaLayout, device: Device, point: Point) -> bool:
+    """Whether the copies that a point makes are allowed with so many cores as a device has."""
+    return point.order == "filters" or _small(layout, device, point.task_h, point.tile_h)
+
+
+def _small(layout: MmlaLayout, device: Device, tiles: int, rows: int) -> bool:
     most = most_bytes(layout.workload)
-    return [t for t in candidates if t == 1 or device.cores * copied(layout, t * rows) <= most]
+    return tiles == 1 or device.cores * copied(layout, tiles * rows) <= most
 
 
 def copied(layout: MmlaLayout, rows: int) -> int:

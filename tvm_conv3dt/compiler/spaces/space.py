@@ -8,6 +8,7 @@ from typing import Any
 
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.spaces import cuda, default_point, gpu_default_point, llvm
+from tvm_conv3dt.compiler.spaces.point import AnyPoint, GpuPoint, Point
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import Workload
 
@@ -20,6 +21,8 @@ class Space:
 
     Attributes
     ----------
+    point : type
+        Of its points: every decision, by name.
     layout_of : callable
         ``layout_of(workload, device, formulation)`` gives the layout that a formulation names.
     families : callable
@@ -30,25 +33,34 @@ class Space:
         ``default_points(workload, device)`` gives the points expected to be the fastest of their formulations, the
         fastest first.
     within_bounds : callable
-        ``within_bounds(layout, device, decisions)`` says whether what a schedule decided is allowed with the cores that a
-        device has.
+        ``within_bounds(layout, device, point)`` says whether the copies that a point makes are allowed with the cores that
+        a device has.
     """
 
+    point: type[AnyPoint]
     layout_of: Callable[[Workload, Device, str], AnyLayout]
     families: Callable[..., Iterable[Any]]
     apply: Callable[..., None]
     default_points: Callable[..., list[Any]]
-    within_bounds: Callable[..., bool] = lambda *_: True
+    within_bounds: Callable[..., bool]
 
 
 _LLVM = Space(
+    Point,
     llvm.layout_of,
     llvm.families,
     llvm.apply,
     default_point.default_points,
     llvm.within_bounds,
 )
-_CUDA = Space(cuda.layout_of, cuda.families, cuda.apply, gpu_default_point.default_points)
+_CUDA = Space(
+    GpuPoint,
+    cuda.layout_of,
+    cuda.families,
+    cuda.apply,
+    gpu_default_point.default_points,
+    within_bounds=lambda *_: True,  # nothing is copied
+)
 
 
 def space_of(device: Device) -> Space:

@@ -50,7 +50,7 @@ from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["ORDER", "apply", "copied", "families", "points", "tasks"]
+__all__ = ["ORDER", "apply", "copied", "families", "points", "tasks", "within_bounds"]
 
 ORDER = "taps"
 _MOST_PLANES, _MOST_ROWS = 8, 4  # of sizes that a task may have along depth and height, the largest
@@ -67,9 +67,15 @@ def tasks(workload: Workload, device: Device, apart: str) -> list[TapLayout]:
         layouts = [
             TapLayout.of(workload, apart, planes, rows) for rows in _shares(height.quotients)
         ]
-        fitting = [each for each in layouts if copied(each) <= most]
-        found += fitting[-_MOST_ROWS:] or layouts[:1]
-    return found
+        found += [each for each in layouts if copied(each) <= most][-_MOST_ROWS:]
+    return found or [TapLayout.of(workload, apart, 1, 1)]
+
+
+def within_bounds(layout: TapLayout, device: Device, point: Point) -> bool:
+    """Whether the copies that a point makes are allowed with so many cores as a device has; those of the smallest task are."""
+    if layout.planes == layout.task_rows == 1:
+        return True
+    return device.cores * copied(layout) <= most_bytes(layout.workload)
 
 
 def _shares(positions: int) -> list[int]:

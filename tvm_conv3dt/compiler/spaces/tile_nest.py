@@ -115,6 +115,11 @@ def plane_candidates(layout: TileLayout, device: Device, order: str) -> list[int
     return [each for each in found if each == 1 or fits(layout, device, order, 1, each)]
 
 
+def within_bounds(layout: TileLayout, device: Device, point: Point) -> bool:
+    """Whether the copies that a point makes are allowed with so many cores as a device has."""
+    return fits(layout, device, point.order, point.task_h, point.task_d)
+
+
 def fits(layout: TileLayout, device: Device, order: str, share: int, planes: int) -> bool:
     """Whether the copies of a task of each core stay within bounds, together; those of the smallest task always do."""
     if order == "filters" or share == planes == 1:
