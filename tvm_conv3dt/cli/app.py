@@ -65,7 +65,7 @@ def _debugging() -> bool:
 @click.command(
     cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 ok, 1 a kernel failed, 2 usage, 3 environment. "
+    epilog="Exit codes: 0 ok, 1 a kernel failed, 2 usage, 3 environment, 130 stopped by Ctrl-C. "
     "TVM_CONV3DT_DEBUG=1 shows tracebacks.",
 )
 @click.version_option(__version__, prog_name="tvm-conv3dt")

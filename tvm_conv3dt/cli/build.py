@@ -29,7 +29,7 @@ from tvm_conv3dt.paths import schedule_folders
 @click.option(
     "--allow-untuned",
     is_flag=True,
-    help="Where there is no schedule, compile the design space's default point.",
+    help="Where there is no schedule, compile the design space's default point instead of failing.",
 )
 @click.option(
     "--runtime",

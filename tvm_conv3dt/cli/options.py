@@ -81,7 +81,7 @@ schedules = click.option(
     type=FOLDER,
     default=paths.user_schedules(),
     show_default=True,
-    help="Your schedules; the packaged ones are looked at after them.",
+    help="Your schedules: `build` reads them before the packaged ones, `tune` and `promote` write them.",
 )
 logs = click.option(
     "--logs",

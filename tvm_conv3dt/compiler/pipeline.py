@@ -1,4 +1,4 @@
-"""Lowering for CPUs: TVM's own passes, and two of ours.
+"""Lowering for CPUs: TVM's own passes, and ours.
 
 TVM's default pipeline is for every kind of device, and narrows all index arithmetic to 32 bits. Where an index has
 a negative part (a tap before the first position) LLVM then cannot fold it into an address and extends the
