@@ -59,6 +59,12 @@ def test_wrong_layout_is_kept_out_and_told():
     assert found.failures["peer turned"].kind == "wrong"
 
 
+def test_wrong_variant_of_ours_is_a_failure_of_the_layer():
+    found, _, _ = compare(ours=("wrong layout",), peer=())
+    assert found.failures[OURS].kind == "wrong"
+    assert not found.entries
+
+
 def test_nothing_is_compared_with_a_result_that_we_do_not_have():
     found, _, _ = compare(ours=("refuse",), peer=("right",))
     assert found.entries == ()

@@ -1,5 +1,7 @@
 """Is a turn taken again while, and only while, others have a part of the machine?"""
 
+import itertools
+
 import pytest
 
 from tvm_conv3dt.measure import watch
@@ -93,6 +95,18 @@ def test_patience_ends_and_is_renewed(watched):
     watch.renew()
     watch.take(machine.turn)
     assert 20 <= machine.now <= 25
+
+
+def test_patience_is_shared_by_the_turns_to_come(watched):
+    machine, watch = watched(lambda now: {"fma": 1.0 if now < 1 else 0.1}, patience=40)
+    watch.take(machine.turn, final=lambda answer: True)
+    watch.renew(4)
+    ends = []
+    for _ in range(4):
+        watch.take(machine.turn)
+        ends.append(machine.now)
+    waits = [after - before for before, after in itertools.pairwise([1, *ends])]
+    assert all(10 <= wait <= 13 for wait in waits), waits
 
 
 def test_what_was_long_ago_is_forgotten(watched):

@@ -59,7 +59,7 @@ class Contest:
         Which of the machine's loads tell, before and after every turn, whether the machine is disturbed. A turn that is
         disturbed is taken again, whoever's it is.
     patience : float
-        Seconds that a layer's turns may wait for an undisturbed machine, and be taken again, in all.
+        Seconds that a layer's turns may wait for an undisturbed machine, and be taken again, in all: each has its share.
     """
 
     def __init__(
@@ -171,6 +171,8 @@ class Contest:
             answer = self._processes[name].prepare(request)
             if isinstance(answer, Failure):
                 failures[name] = answer
+            elif name == OURS and answer.faults:
+                failures[name] = Failure("wrong", "; ".join(answer.faults.values()))
             else:
                 variants.update(((name, place), each) for place, each in answer.variants.items())
                 for layout, fault in answer.faults.items():
@@ -186,7 +188,7 @@ class Contest:
     ) -> Mapping[_Key, list[float]]:
         samples: defaultdict[_Key, list[float]] = defaultdict(list)
         keys = list(variants)
-        self._watch.renew()
+        self._watch.renew(ROUNDS * len(keys) + len(self._places))
         for number in range(ROUNDS):
             turn = number % max(1, len(keys))
             for name, place in keys[turn:] + keys[:turn]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tvm_conv3dt.errors import VerificationError, describe
-from tvm_conv3dt.reference import integer_data, random_data, reference
+from tvm_conv3dt.reference import integer_data, random_data, reference, rounded
 from tvm_conv3dt.spec import FLOAT16_TERMS, Workload
 
 __all__ = ["EPSILON", "Check", "Verification", "verify"]
@@ -146,8 +146,7 @@ def _check(workload: Workload, run: Run, products: Array, data: str, seed: int) 
     expected = sums if workload.activation is None else reference(workload, x, filters, bias)
     exact = data == "integers" and workload.activation in _EXACT_ACTIVATIONS
     if exact:
-        # A slope rounds once in the sum's type, before the half types do.
-        expected = expected.astype(workload.sum_dtype).astype(workload.numpy_dtype)
+        expected = rounded(workload, expected)
         allowed: Array = np.zeros((), np.float64)
     else:
         bare = replace(linear, bias=False)

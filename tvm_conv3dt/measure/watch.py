@@ -64,10 +64,15 @@ class Watch:
         self._seen: defaultdict[str, deque[tuple[float, float]]] = defaultdict(deque)
         self._quiet_until = -math.inf
         self._seconds = self._left = seconds
+        self._turns_left = 1
 
-    def renew(self) -> None:
-        """Have all patience again, and probe before the next turn."""
+    def renew(self, turns: int = 1) -> None:
+        """Have all patience again, shared evenly by so many turns to come, and probe before the next one.
+
+        What a turn leaves of its share is for those after it: no turn, of whomever, takes the patience of all others.
+        """
         self._left = self._seconds
+        self._turns_left = turns
         self._quiet_until = -math.inf
 
     def take(
@@ -85,25 +90,27 @@ class Watch:
         if not self._seen:
             for _ in range(_FIRST):
                 self._quiet()
+        kept = self._left - self._left / max(1, self._turns_left)  # for the turns after this one
+        self._turns_left -= 1
         while True:
-            quiet = self._wait()
+            quiet = self._wait(kept)
             start = time.monotonic()
             answer = turn()
             self.turns.taken += 1
             if final(answer) or (quiet and self._quiet()):
                 return answer
-            if self._left <= 0:
+            if self._left <= kept:
                 self.turns.disturbed += 1
                 return answer
             self.turns.dropped += 1
             self._left -= time.monotonic() - start
 
-    def _wait(self) -> bool:
-        """Wait for a quiet moment, while there is patience; return whether it came."""
+    def _wait(self, kept: float) -> bool:
+        """Wait for a quiet moment, while there is more patience than what is `kept`; return whether it came."""
         start = time.monotonic()
         if start < self._quiet_until:
             return True
-        while not (quiet := self._quiet()) and time.monotonic() - start < self._left:
+        while not (quiet := self._quiet()) and time.monotonic() - start < self._left - kept:
             time.sleep(_PAUSE)
         self._left -= time.monotonic() - start
         return quiet

@@ -58,6 +58,8 @@ def prepare(problem, behaviour, *arguments):
         "NaN": lambda: np.full_like(y, np.nan),
         "shifted": lambda: np.roll(y, 1, axis=3),
         "shape": lambda: y[:, :-1],
+        "NaN at first": lambda: nan_at_first(y),
+        "refuse layout": refuse,
     }.get(behaviour, lambda: y)
 
     def timed():
@@ -67,11 +69,21 @@ def prepare(problem, behaviour, *arguments):
         return other()
 
     timed.calls = 0
-    first = (lambda: y) if behaviour == "wrong layout" else timed
+    first = (lambda: y) if behaviour in ("wrong layout", "refuse layout") else timed
     return [
         Variant("plain", "reused", first, np.asarray),
         Variant("turned", "fresh", timed, np.asarray),
     ]
+
+
+def nan_at_first(y):
+    y = y.copy()
+    y[0, 0] = np.nan
+    return y
+
+
+def refuse():
+    raise RuntimeError("no such layout")
 
 
 def spin():

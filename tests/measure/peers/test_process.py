@@ -66,7 +66,7 @@ def test_bfloat16_comes_back_from_a_file(start, tmp_path):
         assert isinstance(answer, Prepared), answer
 
 
-@pytest.mark.parametrize("behaviour", ["wrong", "NaN", "shifted", "shape"])
+@pytest.mark.parametrize("behaviour", ["wrong", "NaN", "NaN at first", "shifted", "shape"])
 def test_wrong_result_is_never_timed(start, request_of, behaviour):
     answer = start(behaviour).prepare(request_of())
     assert isinstance(answer, Failure)
@@ -96,6 +96,12 @@ def test_wrong_layout_leaves_the_other(start, request_of):
     answer = start("wrong layout").prepare(request_of())
     assert answer.variants == {0: ("plain", "reused")}
     assert "differs from ours" in answer.faults["turned"]
+
+
+def test_layout_that_fails_leaves_the_other(start, request_of):
+    answer = start("refuse layout").prepare(request_of())
+    assert answer.variants == {0: ("plain", "reused")}
+    assert answer.faults == {"turned": "RuntimeError: no such layout"}
 
 
 def test_crash_is_told_with_its_signal_and_last_words(start, request_of):

@@ -40,6 +40,7 @@ def start(threads: int, mode: str) -> Started:
         mend = "install a PyTorch for CUDA"
         raise PlatformError(describe("use", "PyTorch", torch.__version__, rule, mend))
     torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark_limit = 0  # all algorithms, not the first ten
     # PyTorch's own default is TF32 for convolutions.
     torch.backends.cudnn.allow_tf32 = mode == TF32
     version = f"{torch.__version__}, cuDNN {torch.backends.cudnn.version()}"

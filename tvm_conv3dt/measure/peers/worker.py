@@ -6,6 +6,7 @@ framework's threads have come to rest, so that they take nothing from whoever is
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -82,15 +83,10 @@ def _checked(variants: Sequence[Variant], request: Prepare) -> Prepared | Failur
     right: dict[int, tuple[str, str]] = {}
     faults: dict[str, str] = {}
     for place, variant in enumerate(variants):
-        fault = ""
-        if variant.array is not None:
-            y = variant.array(variant.run())
-            if request.writes and not right:
-                np.save(request.expected, y)
-            # A file does not say which two bytes are a bfloat16.
-            expected = np.load(request.expected, mmap_mode="r").view(request.workload.numpy_dtype)
-            tolerance = variant.tolerance or _tolerance(request.workload)
-            fault = _compare(y, expected, tolerance)
+        try:
+            fault = _fault(variant, request, request.writes and not right)
+        except Exception as error:  # of one layout: the others may be right
+            fault = _failure(error).message
         if fault:
             faults[variant.layout] = fault
         else:
@@ -98,6 +94,18 @@ def _checked(variants: Sequence[Variant], request: Prepare) -> Prepared | Failur
     if not right:
         return Failure("wrong", "; ".join(f"{name}: {fault}" for name, fault in faults.items()))
     return Prepared(right, faults) if timing.rest() else _restless()
+
+
+def _fault(variant: Variant, request: Prepare, writes: bool) -> str:
+    """Return what is wrong with a variant's result, which is the expected one from now on where it `writes`; nothing where it is right."""
+    if variant.array is None:
+        return ""
+    y = variant.array(variant.run())
+    if writes:
+        np.save(request.expected, y)
+    # A file does not say which two bytes are a bfloat16.
+    expected = np.load(request.expected, mmap_mode="r").view(request.workload.numpy_dtype)
+    return _compare(y, expected, variant.tolerance or _tolerance(request.workload))
 
 
 def _tolerance(workload: Workload) -> float:
@@ -119,7 +127,8 @@ def _compare(y: Array, expected: Array, tolerance: float) -> str:
         ours = np.asarray(expected[place], np.float64)
         difference = float(np.max(np.abs(y[place] - ours), initial=0.0))
         # A maximum that NaN takes part in is NaN, and Python's `max` would lose it.
-        error = difference if not difference <= error else error
+        if not difference <= error and not math.isnan(error):
+            error = difference
         largest = max(largest, float(np.max(np.abs(ours), initial=0.0)))
     if error <= tolerance * largest:
         return ""
