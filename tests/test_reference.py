@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tvm_conv3dt.bfloat16 import bfloat16
 from tvm_conv3dt.errors import ArrayError
-from tvm_conv3dt.reference import integer_data, random_data, reference
+from tvm_conv3dt.reference import integer_data, random_data, reference, rounded
 from tvm_conv3dt.spec import FLOAT16_TERMS, Workload
 
 
@@ -413,3 +413,11 @@ def test_tensorflow_refuses_the_same_output_sizes():
         except ValueError:
             ours = False
         assert ours == theirs, (padding, output)
+
+
+def test_half_types_are_rounded_in_the_type_of_sums_first():
+    workload = Workload.make([1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [1, 1, 1, 1, 1], 1, dtype="float16")
+    exact = np.array([np.float64(np.float32(0.3)) * -3415])
+    found = rounded(workload, exact)
+    assert found == exact.astype(np.float32).astype(np.float16)
+    assert found != exact.astype(np.float16)

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from tvm_conv3dt.errors import ArrayError, describe, show
 from tvm_conv3dt.spec import FLOAT16_TERMS, Workload
 
-__all__ = ["integer_data", "random_data", "reference"]
+__all__ = ["integer_data", "random_data", "reference", "rounded"]
 
 # Every integer below this is a float32, and every half: sums that stay below are exact in any order.
 _EXACT = 2**23
@@ -71,6 +71,14 @@ def reference(
             y += _float64("bias", bias, (workload.out_channels,))
         y = _activate(workload, y)
     return np.ascontiguousarray(np.moveaxis(y, -1, 1)) if channels_first else y
+
+
+def rounded(workload: Workload, result: NDArray[np.float64]) -> NDArray[Any]:
+    """Return what `reference` gave in the type of the arrays, rounded as kernels do: in the type of sums first.
+
+    An activation's slope rounds there once, before the half types do.
+    """
+    return result.astype(workload.sum_dtype).astype(workload.numpy_dtype)
 
 
 def integer_data(workload: Workload, seed: int) -> Data:

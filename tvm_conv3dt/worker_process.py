@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -130,10 +132,16 @@ class WorkerProcess:
     def close(self) -> None:
         """End the process."""
         self._connection.close()
-        self._process.kill()
-        self._process.wait()
+        self._kill()
 
     def _lost(self) -> WorkerLostError:
         code = self._process.wait()
+        self._kill()
         self._connection.close()
         return WorkerLostError(code)
+
+    def _kill(self) -> None:
+        """End the process, and what it has started: TVM's builders and runners would go on beside whatever is timed next."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()

@@ -17,6 +17,7 @@ from tvm_conv3dt.compiler.search.log import TuningLog
 from tvm_conv3dt.compiler.search.measurer import AnyMeasurer, Failure, Timed
 from tvm_conv3dt.compiler.spaces import llvm
 from tvm_conv3dt.compiler.spaces.point import Point, point_of
+from tvm_conv3dt.compiler.spaces.space import space_of
 from tvm_conv3dt.compiler.target import target_of
 from tvm_conv3dt.errors import DeviceError, PlatformError, SignatureError, TuningError
 from tvm_conv3dt.workload_set import NamedWorkload
@@ -109,6 +110,13 @@ def test_where_it_came_from_is_recorded(log, tmp_path):
 def test_default_point_wins_where_nothing_is_faster(log, host, tmp_path):
     promoted = run(log, tmp_path, {FAST: 10.0, SLOW: 10.0, WRONG: 10.0})
     assert promoted.schedule.trace == schedule.default_schedule(log.workload, host).trace
+
+
+def test_what_no_build_would_take_does_not_compete(log, tmp_path, monkeypatch):
+    """A log that was begun with fewer cores has points whose copies are too large with these."""
+    space = replace(space_of(log.device), within_bounds=lambda layout, device, point: point != FAST)
+    monkeypatch.setattr(promote, "space_of", lambda device: space)
+    assert run(log, tmp_path).schedule.decisions["tile_w"] == SLOW.tile_w
 
 
 def test_only_the_top_of_the_log_competes(log, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -15,7 +16,9 @@ from tvm_conv3dt.compiler.measuring import measurer_for
 from tvm_conv3dt.compiler.schedule import Measurement, Schedule, default_schedule
 from tvm_conv3dt.compiler.search.log import TuningLog
 from tvm_conv3dt.compiler.search.measurer import AnyMeasurer, Candidate, Failure, Request
-from tvm_conv3dt.compiler.spaces.point import point_of
+from tvm_conv3dt.compiler.spaces.point import AnyPoint, point_of
+from tvm_conv3dt.compiler.spaces.space import space_of
+from tvm_conv3dt.compiler.split_layout import pays
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import TuningError, describe
 from tvm_conv3dt.workload_set import NamedWorkload
@@ -172,7 +175,15 @@ def _side_by_side(
 def _top_records(log: TuningLog, top: int) -> list[Any]:
     database = log.database()
     records = [r for r in database.get_all_tuning_records() if r.run_secs]
-    return sorted(records, key=lambda r: median(float(s) for s in r.run_secs))[:top]
+    records.sort(key=lambda r: median(float(s) for s in r.run_secs))
+    return list(islice((r for r in records if _is_found(log, point_of(r.trace))), top))
+
+
+def _is_found(log: TuningLog, point: AnyPoint) -> bool:
+    """Whether `schedule.find` would take a point: the log may have been begun with fewer cores."""
+    space, device = space_of(log.device), log.device
+    layout = space.layout_of(log.workload, device, point.formulation)
+    return pays(point.formulation, device) and space.within_bounds(layout, device, point)
 
 
 def _described(

@@ -23,7 +23,7 @@ from tvm_conv3dt.compiler.search.measurer import Candidate, Failure, Request, Ti
 from tvm_conv3dt.compiler.search.worker import calls_in_a_block, check, timed_in_turns
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.memory import stored
-from tvm_conv3dt.reference import integer_data, reference
+from tvm_conv3dt.reference import integer_data, reference, rounded
 from tvm_conv3dt.spec import Workload
 
 __all__ = ["Library", "Session", "UnfitBoardError", "build"]
@@ -196,7 +196,7 @@ class Session:
                 filters=self._sent(filters),
                 poison=self._sent(nothing),
                 result=self._sent(nothing),
-                expected=reference(workload, x, filters, bias).astype(x.dtype),
+                expected=rounded(workload, reference(workload, x, filters, bias)),
             )
         return self._data
 
