@@ -52,6 +52,26 @@ def test_a_name_of_the_longest_length_can_be_written(tmp_path):
     assert (tmp_path / ("a" * 255)).read_bytes() == b"1"
 
 
+def test_names_that_utf8_does_not_hold_are_written_as_escapes(tmp_path):
+    files.write_json(tmp_path / "a", {"schema": 1, "é": "\udcff"})
+    assert files.read_json(tmp_path / "a", 1) == {"schema": 1, "é": "\udcff"}
+    assert "é".encode() in (tmp_path / "a").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("use", "name"),
+    [(files.is_file, "a" * 300), (files.real_path, "a\0b"), (files.sha256, "a\0b")],
+)
+def test_a_name_that_no_file_can_have_is_refused(use, name, tmp_path):
+    with pytest.raises(FileFormatError, match="failed to read file"):
+        use(tmp_path / name)
+
+
+def test_a_link_to_itself_has_a_path(tmp_path):
+    (tmp_path / "a").symlink_to("a")
+    assert files.real_path(tmp_path / "a").name == "a"
+
+
 def test_a_folder_in_the_way_is_an_error(tmp_path):
     (tmp_path / "a").mkdir()
     with pytest.raises(FileWriteError, match="failed to write file"):

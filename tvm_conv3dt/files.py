@@ -14,7 +14,15 @@ from typing import Any
 
 from tvm_conv3dt.errors import FileFormatError, FileWriteError, describe, show
 
-__all__ = ["read_json", "read_toml", "sha256", "write_atomic", "write_json"]
+__all__ = [
+    "is_file",
+    "read_json",
+    "read_toml",
+    "real_path",
+    "sha256",
+    "write_atomic",
+    "write_json",
+]
 
 _CHUNK = 1 << 20
 
@@ -85,7 +93,9 @@ def write_json(path: str | os.PathLike[str], value: Mapping[str, Any]) -> None:
     ValueError, TypeError
         If `value` has no JSON form.
     """
-    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # What UTF-8 does not hold, as names of files may have it, is written as JSON's own escapes.
+    write_atomic(path, text.encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: str | os.PathLike[str], schema: int | tuple[int, ...]) -> dict[str, Any]:
@@ -173,16 +183,50 @@ def sha256(path: str | os.PathLike[str]) -> str:
         with Path(path).open("rb") as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
-    except OSError as error:
-        raise _damaged(path, error.strerror or str(error)) from error
+    except (OSError, ValueError) as error:
+        raise _damaged(path, _said(error)) from error
     return digest.hexdigest()
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is a file.
+
+    Raises
+    ------
+    FileFormatError
+        If the operating system does not say: a folder may not be looked into, or the name is too long.
+    """
+    try:
+        return path.is_file()
+    except (OSError, ValueError) as error:
+        raise _damaged(path, _said(error)) from error
+
+
+def real_path(path: Path) -> Path:
+    """Return a path without links; one that leads to itself stays as it is.
+
+    Raises
+    ------
+    FileFormatError
+        If no file can have such a name.
+    """
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError as error:
+        raise _damaged(path, _said(error)) from error
+
+
+def _said(error: OSError | ValueError) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _read_text(path: str | os.PathLike[str]) -> str:
     try:
-        return Path(path).read_bytes().decode("utf-8")
-    except OSError as error:
-        raise _damaged(path, error.strerror or str(error)) from error
+        data = Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise _damaged(path, _said(error)) from error
+    try:
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise _damaged(path, f"it is not UTF-8 text (byte {error.start})") from error
 

@@ -139,6 +139,13 @@ class Manifest:
     levels: tuple[Level, ...]
     wrapper: LibraryFile | None = None
 
+    @property
+    def libraries(self) -> tuple[LibraryFile, ...]:
+        """Every file of the bundle but its manifest and licences."""
+        others = (self.runtime, None if self.cuda is None else self.cuda.library, self.wrapper)
+        kernels = (kernel.library for level in self.levels for kernel in level.kernels)
+        return (*(each for each in others if each is not None), *kernels)
+
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> Manifest:
         """Read and check the manifest of the bundle in `folder`.
@@ -160,7 +167,7 @@ class Manifest:
             a file outside the folder.
         """
         path = Path(folder) / FILE_NAME
-        if not path.is_file():
+        if not files.is_file(path):
             raise FileFormatError(
                 describe(
                     "read",

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tvm_conv3dt.files import real_path
+
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -61,7 +63,7 @@ def schedule_folders(own: Path | None = None) -> list[Path]:
     """
     own = user_schedules() if own is None else own
     packaged = packaged_schedules()
-    return [own] if own.resolve() == packaged.resolve() else [own, packaged]
+    return [own] if real_path(own) == real_path(packaged) else [own, packaged]
 
 
 def _packaged(name: str) -> Path:

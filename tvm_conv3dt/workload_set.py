@@ -27,7 +27,7 @@ from tvm_conv3dt.errors import (
     describe,
     show,
 )
-from tvm_conv3dt.files import read_toml
+from tvm_conv3dt.files import read_toml, real_path
 from tvm_conv3dt.spec import Workload
 
 __all__ = ["NamedWorkload", "names", "read", "resolve", "resolve_all"]
@@ -187,7 +187,7 @@ def _recast(
 
 
 def _read(path: Path, above: tuple[Path, ...]) -> list[NamedWorkload]:
-    if path.resolve() in above:
+    if real_path(path) in above:
         raise _bad(path, "its from leads back to itself")
     table = read_toml(path, _SCHEMA)
     if "from" in table:
@@ -214,7 +214,7 @@ def _pick(path: Path, table: Mapping[str, Any], above: tuple[Path, ...]) -> list
             path, f"its from is {show(source)}, no set ({', '.join(names())}) and no .toml file"
         )
     origin = path.parent / source if source.endswith(".toml") else _FOLDER / f"{source}.toml"
-    known = {named.name: named for named in _read(origin, (*above, path.resolve()))}
+    known = {named.name: named for named in _read(origin, (*above, real_path(path)))}
     for name in wanted:
         if name not in known:
             raise _bad(path, f"its name {show(name)} is not in {source} ({', '.join(known)})")

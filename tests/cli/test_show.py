@@ -1,6 +1,8 @@
 """`show`."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -24,6 +26,40 @@ def test_set_is_one_line_per_workload():
     for line, each in zip(lines[2:], named, strict=True):
         assert line.split()[0] == each.name
         assert line.split()[-1] == each.workload.id
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"decisions": None},
+        {"measured": 3},
+        {"measured": {"median_ms": "x"}},
+    ],
+    ids=str,
+)
+def test_folder_with_a_damaged_schedule_is_refused_by_its_name(tmp_path, fields):
+    (tmp_path / "a.json").write_text('{"schema": 1}')
+    (tmp_path / "b.json").write_text(json.dumps({"schema": 1, **fields}))
+    result = invoke(tmp_path)
+    assert result.exit_code == 3
+    assert result.stderr.startswith(f"error: failed to show file with {tmp_path / 'b.json'}: ")
+
+
+@pytest.mark.parametrize("runs", [None, [1], [{"best_ms": "x", "trials": 1}]], ids=str)
+def test_folder_with_a_damaged_log_is_refused_by_its_name(tmp_path, runs):
+    for name, content in (("a", []), ("b", runs)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(json.dumps({"schema": 1, "runs": content}))
+    result = invoke(tmp_path)
+    assert result.exit_code == 3
+    assert f"{tmp_path / 'b' / 'run.json'}: " in result.stderr
+
+
+def test_text_that_utf8_does_not_hold_is_shown(tmp_path):
+    (tmp_path / "a.json").write_text('{"schema": 1, "name": "\\ud800"}')
+    command = [sys.executable, "-m", "tvm_conv3dt", "show", str(tmp_path / "a.json"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["name"] == "\ud800"
 
 
 def test_workload_shows_its_arguments_and_sizes():

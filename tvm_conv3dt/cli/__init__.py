@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib.util import find_spec
 
@@ -22,6 +23,10 @@ def main() -> None:
             "to tune and build as well\n"
         )
         sys.exit(EXIT_ENVIRONMENT)
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files may have what the terminal's encoding has not.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         from tvm_conv3dt.cli.app import group
 

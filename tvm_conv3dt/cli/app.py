@@ -10,7 +10,7 @@ import click
 
 from tvm_conv3dt import __version__
 from tvm_conv3dt.cli import EXIT_ENVIRONMENT, EXIT_INTERRUPTED
-from tvm_conv3dt.errors import Conv3dtError
+from tvm_conv3dt.errors import Conv3dtError, describe, show
 
 # In the order in which a newcomer uses them; each is a module here with a `command`.
 VERBS = ("demo", "device", "serve", "tune", "promote", "build", "verify", "bench", "show")
@@ -55,7 +55,9 @@ def _told(error: Exception) -> tuple[str, int]:
     if isinstance(error, MemoryError):
         message = f"failed to allocate memory: {error}; take smaller layers, or fewer"
         return message, EXIT_ENVIRONMENT
-    return f"failed to use a file: {error}", EXIT_ENVIRONMENT
+    rule = getattr(error, "strerror", None) or str(error)
+    file = show(getattr(error, "filename", None) or "no name")
+    return describe("use", "file", file, rule), EXIT_ENVIRONMENT
 
 
 def _debugging() -> bool:

@@ -11,7 +11,7 @@ import click
 from tvm_conv3dt import runtime
 from tvm_conv3dt.cli import bundles, contestants, options, output, progress
 from tvm_conv3dt.errors import VerificationError, describe
-from tvm_conv3dt.files import write_atomic, write_json
+from tvm_conv3dt.files import real_path, write_atomic, write_json
 from tvm_conv3dt.measure import comparison_picture, comparison_report, peers
 from tvm_conv3dt.measure.ceiling import Ceilings
 from tvm_conv3dt.measure.comparison import BESIDE, OURS, Comparison
@@ -125,14 +125,14 @@ def command(
         # A damaged file is the environment's fault, and not a layer that failed in its process.
         check_content(folder, bundle.kernel(layer.name).library)
     # The level by its name, so that both processes run the same one.
-    place = (str(folder.resolve()), bundle.level.device)
+    place = (str(real_path(folder)), bundle.level.device)
     ours = Peer("tvm_conv3dt.cli.bundle_peer", arguments=place)
     kind = bundle.manifest.platform.kind
     workloads, features = [layer.workload for layer in layers], bundle.level.cpu_features
     others = contestants.beside(kind, against, workloads, stock_trials, features)
     second = None if beside is None else _load_beside(beside)
     if second is not None:
-        place = (str(second.path.resolve()), second.level.device)
+        place = (str(real_path(second.path)), second.level.device)
         others = replace(others, peers={**others.peers, BESIDE: replace(ours, arguments=place)})
     found = []
     with (
@@ -153,9 +153,9 @@ def command(
             found.append(contest.layer(layer.name, layer.workload, workspace, seconds))
         turns = contest.turns
         ceilings, versions = others.complete(contest.ceilings()), contest.versions
-    columns = tuple(others.peers)
+    columns, name = tuple(others.peers), real_path(folder).name
     figures = {
-        "bundle": folder.name,
+        "bundle": name,
         "level": bundle.level.device,
         "beside": None
         if second is None
@@ -163,7 +163,7 @@ def command(
         **comparison_report.to_dict(found, ceilings, versions, turns),
     }
     machine = ceilings.gpu or f"{ceilings.threads} threads"
-    title = f"{folder.name}, level {bundle.level.device}, {machine}"
+    title = f"{name}, level {bundle.level.device}, {machine}"
     if second is not None:
         title += f", beside {second.path.name}, level {second.level.device}"
     if results is not None:

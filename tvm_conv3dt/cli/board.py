@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvm_conv3dt import __version__
-from tvm_conv3dt.errors import Conv3dtError
+from tvm_conv3dt.cli import EXIT_ENVIRONMENT, EXIT_INTERRUPTED
+from tvm_conv3dt.errors import Conv3dtError, describe, show
 
 if TYPE_CHECKING:
     from tvm_conv3dt.manifest import Layer
@@ -23,7 +24,7 @@ __all__ = ["main"]
 
 
 def main(home: Path, words: Sequence[str] | None = None) -> int:
-    """Run the program and return its exit code: 0 ok, 1 a kernel failed, 3 the environment; wrong usage exits with 2.
+    """Run the program and return its exit code: 0 ok, 1 a kernel failed, 3 the environment, 130 Ctrl-C; wrong usage exits with 2.
 
     Parameters
     ----------
@@ -42,7 +43,15 @@ def main(home: Path, words: Sequence[str] | None = None) -> int:
         sys.stderr.write(
             f"error: failed to allocate memory: {error}; take one layer, with --layer\n"
         )
-        return 3
+        return EXIT_ENVIRONMENT
+    except OSError as error:
+        sys.stderr.write(
+            f"error: {describe('use', 'file', show(error.filename), str(error.strerror))}\n"
+        )
+        return EXIT_ENVIRONMENT
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return EXIT_INTERRUPTED
     return 0 if right else 1
 
 
@@ -51,7 +60,7 @@ def _parser(home: Path) -> argparse.ArgumentParser:
         prog="conv3dt.pyz",
         description="Shows, verifies or times the bundle that this file lies in.",
         epilog="From Python: sys.path.insert(0, 'BUNDLE/conv3dt.pyz'), then import tvm_conv3dt. "
-        "Exit codes: 0 ok, 1 a kernel failed, 2 usage, 3 environment.",
+        "Exit codes: 0 ok, 1 a kernel failed, 2 usage, 3 environment, 130 stopped by Ctrl-C.",
     )
     parser.add_argument("--version", action="version", version=f"tvm_conv3dt {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB")

@@ -66,9 +66,9 @@ def _show_folder(folder: Path, as_json: bool) -> None:
     if len(logs or records) == 1:
         _show_record((logs or records)[0], as_json)
         return
-    contents = [files.read_json(path, _SCHEMA) for path in logs or records]
+    contents = {path: files.read_json(path, _SCHEMA) for path in logs or records}
     if as_json:
-        output.write_json({"logs" if logs else "schedules": contents})
+        output.write_json({"logs" if logs else "schedules": list(contents.values())})
     elif logs:
         tables.logs_table(contents)
     else:

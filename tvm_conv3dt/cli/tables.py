@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tvm_conv3dt.cli import output
-from tvm_conv3dt.errors import PlatformError
+from tvm_conv3dt.errors import FileFormatError, PlatformError, describe
 from tvm_conv3dt.manifest import Manifest
 from tvm_conv3dt.spec import Workload
 from tvm_conv3dt.workload_set import NamedWorkload
 
 if TYPE_CHECKING:
     from tvm_conv3dt.compiler.promote import Promotion
+
+Row: TypeAlias = tuple[object, ...]
 
 
 def workload_fields(workload: Workload) -> dict[str, object]:
@@ -155,43 +158,54 @@ def promotions_table(promotions: Sequence[Promotion]) -> None:
     output.write_table(("workload", ">default ms", ">tuned ms", ">GFLOP/s", "schedule"), rows)
 
 
-def schedules_table(records: Sequence[Mapping[str, Any]]) -> None:
+def schedules_table(records: Mapping[Path, Mapping[str, Any]]) -> None:
     """Write a table of schedule files to stdout; what a file lacks stays empty."""
-    rows = []
-    for record in records:
-        measured = record.get("measured") or {}
-        rows.append(
-            (
-                record.get("device", ""),
-                milliseconds(measured.get("default_median_ms")),
-                milliseconds(measured.get("median_ms")),
-                measured.get("gflops", ""),
-                " ".join(f"{name}={value}" for name, value in record.get("decisions", {}).items()),
-                record.get("id", ""),
-            )
-        )
-    output.write_table(("device", ">default ms", ">tuned ms", ">GFLOP/s", "decisions", "id"), rows)
+    columns = ("device", ">default ms", ">tuned ms", ">GFLOP/s", "decisions", "id")
+    output.write_table(columns, _rows(records, _schedule_row))
 
 
-def logs_table(records: Sequence[Mapping[str, Any]]) -> None:
+def logs_table(records: Mapping[Path, Mapping[str, Any]]) -> None:
     """Write a table of tuning logs' ``run.json`` to stdout; what a file lacks stays empty."""
+    columns = ("device", ">runs", ">trials", ">failed", ">seconds", ">best ms", "id")
+    output.write_table(columns, _rows(records, _log_row))
+
+
+def _rows(
+    records: Mapping[Path, Mapping[str, Any]], row: Callable[[Mapping[str, Any]], Row]
+) -> list[Row]:
     rows = []
-    for record in records:
-        runs = record.get("runs", [])
-        best = [run["best_ms"] for run in runs if run.get("best_ms") is not None]
-        rows.append(
-            (
-                record.get("device", ""),
-                len(runs),
-                sum(run.get("trials", 0) for run in runs),
-                sum(sum(run.get("failures", {}).values()) for run in runs),
-                f"{sum(run.get('seconds', 0) for run in runs):.0f}",
-                milliseconds(min(best, default=None)),
-                record.get("id", ""),
-            )
-        )
-    output.write_table(
-        ("device", ">runs", ">trials", ">failed", ">seconds", ">best ms", "id"), rows
+    for path, record in records.items():
+        try:
+            rows.append(row(record))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            rule = f"its fields are not those of a schedule or a tuning log: {error}"
+            raise FileFormatError(describe("show", "file", str(path), rule)) from error
+    return rows
+
+
+def _schedule_row(record: Mapping[str, Any]) -> Row:
+    measured = record.get("measured") or {}
+    return (
+        record.get("device", ""),
+        milliseconds(measured.get("default_median_ms")),
+        milliseconds(measured.get("median_ms")),
+        measured.get("gflops", ""),
+        " ".join(f"{name}={value}" for name, value in record.get("decisions", {}).items()),
+        record.get("id", ""),
+    )
+
+
+def _log_row(record: Mapping[str, Any]) -> Row:
+    runs = record.get("runs", [])
+    best = [run["best_ms"] for run in runs if run.get("best_ms") is not None]
+    return (
+        record.get("device", ""),
+        len(runs),
+        sum(run.get("trials", 0) for run in runs),
+        sum(sum(run.get("failures", {}).values()) for run in runs),
+        f"{sum(run.get('seconds', 0) for run in runs):.0f}",
+        milliseconds(min(best, default=None)),
+        record.get("id", ""),
     )
 
 

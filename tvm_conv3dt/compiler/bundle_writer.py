@@ -27,6 +27,7 @@ from tvm_conv3dt.errors import (
     WorkloadNotFoundError,
     describe,
 )
+from tvm_conv3dt.files import real_path
 from tvm_conv3dt.level import Kernel, Level, LibraryFile, ScheduleSummary
 from tvm_conv3dt.manifest import FILE_NAME, CudaRuntime, Layer, Manifest, Platform
 from tvm_conv3dt.spec import Workload
@@ -97,7 +98,7 @@ def build_bundle(
         device: [(each, _schedule(each, device, folders, allow_untuned)) for each in named]
         for device in levels
     }
-    output = output.resolve()  # what a link names is replaced, not the link
+    output = real_path(output)  # what a link names is replaced, not the link
     _require_replaceable(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -239,14 +240,7 @@ def _holds_only_a_bundle(folder: Path) -> bool:
     except FileFormatError:
         return False
     known = {FILE_NAME, *(f"{name}.tvm" for name in _LICENCES)}
-    if manifest.runtime is not None:
-        known.add(manifest.runtime.file)
-    if manifest.cuda is not None:
-        known.add(manifest.cuda.library.file)
-    if manifest.wrapper is not None:
-        known.add(manifest.wrapper.file)
-    known.update(kernel.library.file for level in manifest.levels for kernel in level.kernels)
-    return found <= known
+    return found <= known | {library.file for library in manifest.libraries}
 
 
 def _replace(staging: Path, output: Path) -> None:
