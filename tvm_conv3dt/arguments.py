@@ -252,7 +252,7 @@ def _integer(field: str, value: object, entry: object) -> int:
     whole: Any = entry
     try:
         return operator.index(whole)
-    except TypeError as error:
+    except Exception as error:  # TypeError, or what an object of another package raises
         raise _wrong_type(field, value, f"its entries must be integers, not {kind}") from error
 
 

@@ -61,7 +61,8 @@ def features() -> frozenset[str]:
     frozenset of str
         Lower-case names as the Linux kernel writes them: ``"avx2"``, ``"fma"``, ``"asimd"``.
     """
-    simd = np.show_config(mode="dicts")["SIMD Extensions"]
+    # A NumPy that was built without them has none.
+    simd = np.show_config(mode="dicts").get("SIMD Extensions", {})
     seen = {
         feature
         for name in (*simd.get("baseline", ()), *simd.get("found", ()))

@@ -14,6 +14,7 @@ from tvm_conv3dt.errors import (
     describe,
     show,
 )
+from tvm_conv3dt.locks import Lock
 from tvm_conv3dt.spec import DTYPES, Workload
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ __all__ = ["bundle_for", "conv3d_transpose"]
 # Keeps the bundles of the last workloads compiled here loaded, so that a loop over a few shapes finds them.
 _COMPILED_KEPT = 64
 _compiled: dict[Workload, Bundle] = {}
+_lock = Lock()
 
 _NUMBERS = (list, tuple, int, float)
 
@@ -213,6 +215,12 @@ def bundle_for(workload: Workload) -> Bundle:
     try:
         from tvm_conv3dt.compiler import cache
     except ImportError as error:
+        if getattr(error, "name", None) == "tvm" and not isinstance(error, ModuleNotFoundError):
+            # A bundle's runtime library stands in its way: see `runtime.library`.
+            rule = f"it is to be compiled, and {error}"
+            raise CompilerMissingError(
+                describe("call", "conv3d_transpose", workload.id, rule)
+            ) from error
         held = sorted({each.id for bundle in bundles for each in bundle.workloads.values()})
         raise CompilerMissingError(
             describe(
@@ -224,9 +232,10 @@ def bundle_for(workload: Workload) -> Bundle:
             )
         ) from error
     bundle = load(cache.bundle_for(workload))
-    _compiled[workload] = bundle
-    while len(_compiled) > _COMPILED_KEPT:
-        del _compiled[next(iter(_compiled))]
+    with _lock:
+        _compiled[workload] = bundle
+        while len(_compiled) > _COMPILED_KEPT:
+            del _compiled[next(iter(_compiled))]
     return bundle
 
 

@@ -76,6 +76,17 @@ def test_entry_of_another_schema_is_passed_over(small, monkeypatch, builds):
     assert len(builds) == 2
 
 
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"")])
+def test_entry_that_has_lost_a_file_is_built_again(small, builds, damage):
+    entry = cache.bundle_for(small)
+    for path in entry.glob("n1_*.so"):
+        damage(path)
+    assert cache.bundle_for(small) == entry
+    assert len(builds) == 2
+    Manifest.read(entry)
+    assert all((entry / each.file).stat().st_size for each in Manifest.read(entry).libraries)
+
+
 def test_failed_build_leaves_no_entry(small, monkeypatch, builds):
     def fail(*_):
         raise CompileError("failed to compile")

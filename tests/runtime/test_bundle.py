@@ -1,6 +1,7 @@
 """Loading: what a good bundle gives, and the error of each kind of bad one."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from tvm_conv3dt import cpu, errors, runtime
 from tvm_conv3dt.level import LibraryFile
 from tvm_conv3dt.manifest import FILE_NAME
 from tvm_conv3dt.reference import integer_data, reference
+from tvm_conv3dt.runtime.bundle import loaded
 from tvm_conv3dt.spec import Workload
 
 
@@ -41,7 +43,7 @@ def test_layer_is_found_by(bundle, kind):
     assert bundle.operator(which, filters_of(bundle, "test/plain")).workload == workload
 
 
-@pytest.mark.parametrize("which", ["test/none", "", None, 3])
+@pytest.mark.parametrize("which", ["test/none", "", None, 3, np.zeros(3)], ids=str)
 def test_layer_that_it_does_not_hold_is_refused(bundle, which):
     assert which not in bundle
     with pytest.raises(errors.WorkloadNotFoundError, match="holds test/plain, test/biased"):
@@ -52,6 +54,28 @@ def test_workload_that_it_does_not_hold_is_named_by_its_id(bundle):
     other = Workload.make([1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [1, 1, 1, 1, 1], 1)
     with pytest.raises(errors.WorkloadNotFoundError, match=other.id):
         bundle.layer(other)
+
+
+@pytest.mark.parametrize("path", [None, 3, b"bundle"])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(errors.ArgumentTypeError, match="must be the path of a folder"):
+        runtime.load(path)
+
+
+def test_name_that_no_file_can_have_is_refused():
+    with pytest.raises(errors.FileFormatError, match="failed to read file"):
+        runtime.load("x" * 300)
+
+
+def test_threads_may_load_while_others_look_at_what_is_loaded(bundle_folder):
+    def work(number):
+        if number % 2:
+            return [len(loaded()) for _ in range(300)]
+        return [runtime.load(bundle_folder) for _ in range(30)]
+
+    with ThreadPoolExecutor(4) as threads:
+        for _ in threads.map(work, range(8)):
+            pass
 
 
 @pytest.mark.parametrize("name", ["missing", "file", "empty"])

@@ -36,7 +36,7 @@ def test_number_out_of_range_is_refused(count):
     assert runtime.get_num_threads() == threads.available()
 
 
-@pytest.mark.parametrize("count", [True, 1.0, "2", [1]])
+@pytest.mark.parametrize("count", [True, 1.0, "2", [1], np.zeros(2)], ids=str)
 def test_number_of_another_type_is_refused(count):
     with pytest.raises(errors.ArgumentTypeError, match="must be an integer or None"):
         runtime.set_num_threads(count)

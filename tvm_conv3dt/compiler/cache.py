@@ -1,18 +1,20 @@
 """A cache of compiled workloads, on disk, shared by processes: each entry is a small bundle.
 
-An entry's path has everything that decides on its content: the package's version, TVM's, the definition's, the
+An entry's path has everything that decides on its content: the package's version, TVM's and tvm-ffi's, the definition's, the
 manifest's schema, the device with its cores and caches, the schedule, and the workload. So nothing in it is
-ever stale, and nothing is overwritten.
+ever stale, and nothing is overwritten. An entry that has lost a file is built again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
 import tvm
+import tvm_ffi
 from filelock import FileLock
 
 import tvm_conv3dt
@@ -20,8 +22,14 @@ from tvm_conv3dt import paths
 from tvm_conv3dt.compiler import definition, schedule
 from tvm_conv3dt.compiler.bundle_writer import build_bundle
 from tvm_conv3dt.compiler.target import resolve
-from tvm_conv3dt.errors import FileWriteError, SignatureError, describe
-from tvm_conv3dt.manifest import FILE_NAME
+from tvm_conv3dt.errors import (
+    Conv3dtError,
+    FileFormatError,
+    FileWriteError,
+    SignatureError,
+    describe,
+)
+from tvm_conv3dt.manifest import Manifest
 from tvm_conv3dt.manifest_schema import SCHEMA
 from tvm_conv3dt.spec import Workload
 from tvm_conv3dt.workload_set import NamedWorkload
@@ -59,6 +67,7 @@ def bundle_for(workload: Workload) -> Path:
     key = {
         "package": tvm_conv3dt.__version__,
         "tvm": tvm.__version__,
+        "tvm_ffi": tvm_ffi.__version__,
         "definition": definition.VERSION,
         "manifest": SCHEMA,
         "device": asdict(device),
@@ -66,17 +75,26 @@ def bundle_for(workload: Workload) -> Path:
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     entry = folder() / digest / workload.id
-    if (entry / FILE_NAME).is_file():
-        return entry
     try:
+        if _is_whole(entry):
+            return entry
         entry.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(entry.parent / f"{workload.id}.lock"):
-            if not (entry / FILE_NAME).is_file():
+            if not _is_whole(entry):
+                shutil.rmtree(entry, ignore_errors=True)  # a cleaned disk may have left a part
                 named = [NamedWorkload(workload.id, workload)]
                 build_bundle(named, [device], entry, schedules=folders, allow_untuned=True)
     except OSError as error:
-        if isinstance(error, FileWriteError):
+        if isinstance(error, Conv3dtError):
             raise
         mend = "set TVM_CONV3DT_CACHE to a folder that can be written"
         raise FileWriteError(describe("write", "cache", str(entry), str(error), mend)) from error
     return entry
+
+
+def _is_whole(entry: Path) -> bool:
+    try:
+        libraries = Manifest.read(entry).libraries
+        return all((entry / each.file).stat().st_size == each.bytes for each in libraries)
+    except (FileFormatError, FileNotFoundError):
+        return False

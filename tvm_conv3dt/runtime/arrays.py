@@ -50,8 +50,9 @@ def view(name: str, value: object, dtype: np.dtype[Any]) -> Array:
     """
     array = frameworks.to_numpy(name, value)
     given = array.dtype
-    if given != dtype and (given.isbuiltin == 2 or given.newbyteorder("=") != dtype):
-        number = given.kind in "biufO" or given.isbuiltin == 2
+    number = given.kind in "biufO" or given.isbuiltin == 2
+    turned = number and given.isbuiltin != 2 and given.newbyteorder("=") == dtype
+    if given != dtype and not turned:
         mend = frameworks.conversion(name, value, dtype) if number else ""
         rule = f"this workload takes {dtype}"
         raise ArgumentTypeError(describe("use", f"array {name}", f"dtype={given}", rule, mend))

@@ -7,8 +7,9 @@ import os
 import weakref
 from pathlib import Path
 
-from tvm_conv3dt.errors import WorkloadNotFoundError, describe, show
+from tvm_conv3dt.errors import ArgumentTypeError, WorkloadNotFoundError, describe, show
 from tvm_conv3dt.level import Kernel, Level
+from tvm_conv3dt.locks import Lock
 from tvm_conv3dt.manifest import Layer, Manifest
 from tvm_conv3dt.runtime import library, platform_check
 from tvm_conv3dt.runtime.operator import Operator
@@ -17,6 +18,7 @@ from tvm_conv3dt.spec import Workload
 
 __all__ = ["Bundle", "load", "loaded"]
 
+_lock = Lock()
 # The bundles that this process holds, in the order of their loading.
 _loaded: weakref.WeakValueDictionary[int, Bundle] = weakref.WeakValueDictionary()
 _numbers = itertools.count()
@@ -48,6 +50,8 @@ def load(path: str | os.PathLike[str], *, level: str | None = None) -> Bundle:
 
     Raises
     ------
+    ArgumentTypeError
+        If `path` is no path.
     FileFormatError
         If the manifest is missing, damaged, or of a schema that this version does not read.
     PlatformError
@@ -59,7 +63,11 @@ def load(path: str | os.PathLike[str], *, level: str | None = None) -> Bundle:
         If a library is missing, modified or not loadable, or versions do not fit; or if the CUDA runtime
         library is not found.
     """
-    folder = Path(path)
+    try:
+        folder = Path(path)
+    except TypeError as error:
+        rule = "it must be the path of a folder"
+        raise ArgumentTypeError(describe("load", "bundle", show(path), rule)) from error
     manifest = Manifest.read(folder)
     platform_check.check_machine(manifest)
     chosen = platform_check.choose_level(manifest, level)
@@ -70,13 +78,15 @@ def load(path: str | os.PathLike[str], *, level: str | None = None) -> Bundle:
         library.check_present(folder, manifest.cuda.library)
     library.load_runtime(folder, manifest)
     bundle = Bundle(folder, manifest, chosen)
-    _loaded[next(_numbers)] = bundle
+    with _lock:
+        _loaded[next(_numbers)] = bundle
     return bundle
 
 
 def loaded() -> list[Bundle]:
     """Return the bundles that this process has loaded and still holds, oldest first."""
-    return [bundle for _, bundle in sorted(_loaded.items())]
+    with _lock:
+        return [bundle for _, bundle in sorted(_loaded.items())]
 
 
 class Bundle:
@@ -207,6 +217,8 @@ class Bundle:
         return Operator(layer, kernel, loaded, filters, bias, place)
 
     def _find(self, which: object) -> Layer | None:
+        if not isinstance(which, (str, Workload)):
+            return None
         for layer in self.layers:
             if which in (layer.name, layer.id) or which == layer.workload:
                 return layer

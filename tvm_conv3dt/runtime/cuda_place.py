@@ -75,8 +75,9 @@ class CudaPlace:
 
     def upload(self, array: Array) -> Any:
         """Return a copy of a NumPy array as a tensor of tvm-ffi on the GPU."""
-        tensor = self.empty(array.shape, array.dtype)
-        cuda_memory.overwrite(tensor, np.ascontiguousarray(array))
+        native = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
+        tensor = self.empty(array.shape, native)
+        cuda_memory.overwrite(tensor, np.ascontiguousarray(array, native))
         return tensor
 
     def download(self, value: Any, dtype: np.dtype[Any]) -> Array:

@@ -6,7 +6,6 @@ import ctypes
 import importlib.util
 import os
 import sys
-import threading
 from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -18,11 +17,12 @@ import tvm_ffi
 from tvm_conv3dt import cudart, files
 from tvm_conv3dt.errors import FileFormatError, LibraryError, describe
 from tvm_conv3dt.level import LibraryFile
+from tvm_conv3dt.locks import Lock
 from tvm_conv3dt.manifest import Manifest
 
 __all__ = ["Library", "check_content", "check_present", "load_library", "load_runtime"]
 
-_lock = threading.RLock()
+_lock = Lock()
 # Functions that libtvm_runtime and libtvm_runtime_cuda register with tvm-ffi.
 _MARK = "runtime.config_threadpool"
 _CUDA_MARK = "device_api.cuda"

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tvm_conv3dt.errors import DeviceError, describe
+from tvm_conv3dt.errors import ArgumentTypeError, DeviceError, describe, show
 from tvm_conv3dt.runtime.host_place import HostPlace, Shapes
 
 __all__ = ["Call", "Place", "place_for"]
@@ -99,15 +99,26 @@ def place_for(kind: str, filters: object, gpu: int | None = None) -> Place:
 
     Raises
     ------
+    ArgumentTypeError
+        If the number is none.
     DeviceError
-        If there is a number of a GPU and the bundle is for CPUs.
+        If it is less than 0, or there is one and the bundle is for CPUs.
     """
     if kind == "cuda":
         # Here, not above: on small machines without a GPU imports are most of what a first call takes.
         from tvm_conv3dt.runtime.cuda_place import CudaPlace
         from tvm_conv3dt.runtime.device_arrays import gpu_of
 
-        return CudaPlace((gpu_of(filters) or 0) if gpu is None else gpu)
+        return CudaPlace((gpu_of(filters) or 0) if gpu is None else _number(gpu))
     if gpu is not None:
         raise DeviceError(describe("make", "operator", f"gpu={gpu}", "the bundle is for CPUs"))
     return HostPlace()
+
+
+def _number(gpu: object) -> int:
+    if isinstance(gpu, bool) or not isinstance(gpu, int):
+        rule = "it must be the number of a GPU"
+        raise ArgumentTypeError(describe("make", "operator", f"gpu={show(gpu)}", rule))
+    if gpu < 0:
+        raise DeviceError(describe("make", "operator", f"gpu={gpu}", "CUDA counts them from 0"))
+    return gpu

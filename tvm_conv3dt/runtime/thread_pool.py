@@ -8,14 +8,17 @@ nothing is bound to a single core.
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 import warnings
+from typing import Any
 
 import tvm_ffi
 
 from tvm_conv3dt import threads
 from tvm_conv3dt.errors import ArgumentTypeError, DeviceError, describe, show
+from tvm_conv3dt.locks import Lock
 
 __all__ = ["get_num_threads", "prepare", "set_num_threads"]
 
@@ -37,7 +40,7 @@ class _Setting:
 
 _caller = _Caller()
 _setting = _Setting()
-_lock = threading.Lock()
+_lock = Lock()
 
 
 def get_num_threads() -> int:
@@ -71,11 +74,7 @@ def set_num_threads(count: int | None) -> None:
         If it is out of range.
     """
     if count is not None:
-        if isinstance(count, bool) or not hasattr(count, "__index__"):
-            raise ArgumentTypeError(
-                describe("set", "threads", f"count={show(count)}", "it must be an integer or None")
-            )
-        count = count.__index__()
+        count = _whole(count)
         limit = _capacity()
         if not 1 <= count <= limit:
             rule = f"it must be from 1 to {limit}, the cores that this process may use"
@@ -83,6 +82,16 @@ def set_num_threads(count: int | None) -> None:
     with _lock:
         _setting.requested = count
         _setting.generation += 1
+
+
+def _whole(count: Any) -> int:
+    try:
+        if isinstance(count, bool):
+            raise TypeError
+        return operator.index(count)
+    except Exception as error:  # what an object of another package raises
+        rule = "it must be an integer or None"
+        raise ArgumentTypeError(describe("set", "threads", f"count={show(count)}", rule)) from error
 
 
 def prepare() -> None:
@@ -122,8 +131,6 @@ def _capacity() -> int:
 
 
 def _after_fork_in_child() -> None:
-    global _lock  # noqa: PLW0603  another thread of the parent may have held it
-    _lock = threading.Lock()
     if _caller.generation >= 0:
         _caller.forked = True
         _caller.generation = -1
