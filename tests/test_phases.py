@@ -112,6 +112,11 @@ def test_a_single_input_position_needs_no_halo_and_one_tap() -> None:
             assert (axis.reduced().halo, axis.reduced().taps) == ((0, 0), 1), axis
 
 
+def test_pairs_are_those_of_the_definition() -> None:
+    for axis in AXES:
+        assert axis.pairs == len(pairs_by_definition(axis)), axis
+
+
 @pytest.mark.parametrize(
     ("axis", "expected"),
     [

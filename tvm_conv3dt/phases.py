@@ -144,10 +144,20 @@ class Axis:
         """
         return any(map(self._tap_meets, range(self.kernel)))
 
+    @property
+    def pairs(self) -> int:
+        """How many pairs of an input position and a tap reach an output."""
+        return sum(map(self._inputs_of, range(self.kernel)))
+
     def _tap_meets(self, tap: int) -> bool:
+        return self._inputs_of(tap) > 0
+
+    def _inputs_of(self, tap: int) -> int:
+        """Return how many input positions reach an output by a tap."""
         start = self.dilation * tap - self.pad  # where input 0 lands
         first = max(0, -(start // self.stride))
-        return first < self.input and start + self.stride * first < self.output
+        last = min(self.input - 1, (self.output - 1 - start) // self.stride)
+        return max(0, last - first + 1)
 
     @property
     def reads(self) -> tuple[int, int]:

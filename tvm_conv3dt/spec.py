@@ -308,8 +308,16 @@ class Workload:
 
     @property
     def flops(self) -> int:
-        """Useful operations, 2 per product: every input element meets every filter tap once."""
+        """Operations, 2 per product: every input element meets every filter tap once, as it is counted in the literature.
+
+        `reaching` says how many of them there are to do.
+        """
         return 2 * self.batch * prod(self.input_spatial) * prod(self.filters)
+
+    @property
+    def reaching(self) -> float:
+        """The share of the products that `flops` counts which reach an output: padding and sizes cut off the others."""
+        return prod(axis.pairs / (axis.input * axis.kernel) for axis in self.axes)
 
     @property
     def bytes(self) -> int:

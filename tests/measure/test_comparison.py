@@ -127,6 +127,15 @@ def test_remarks_name_both_limits_of_arithmetic_and_the_layers_speeds():
     assert "needs the compiler" not in text
 
 
+def test_remarks_say_how_many_products_reach_an_output():
+    whole = Workload.make([1, 2, 2, 2, 1], [2, 2, 2, 1, 1], [1, 4, 4, 4, 1], 2)
+    cut = Workload.make([1, 1, 1, 2, 1], [1, 1, 3, 1, 1], [1, 1, 1, 4, 1], [1, 1, 2])  # 5 of 6
+    for workload, said in ((whole, False), (cut, True)):
+        comparison = replace(FIRST, workload=workload)
+        text = "\n".join(comparison_report.remarks([comparison], CEILINGS, PEERS, Turns()))
+        assert ("83.3% of them (geometric mean) reach an output" in text) == said
+
+
 def test_remarks_say_where_the_peak_is_not_known():
     text = "\n".join(comparison_report.remarks([FIRST], CEILINGS, PEERS, Turns()))
     assert "the compute limit is the matrix product" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from statistics import geometric_mean
 from typing import TYPE_CHECKING, Any
 
 from tvm_conv3dt.measure.ceiling import Ceilings
@@ -115,6 +116,12 @@ def remarks(
             "of multiply-adds needs the compiler (tvm-conv3dt[compiler]), which is missing here or refused it"
         )
     lines += _peaks(comparisons, ceilings)
+    reaching = [each.workload.reaching for each in comparisons if each.workload.reached]
+    if reaching and min(reaching) < 1:
+        lines.append(
+            "operations are two for each input position, tap and pair of channels, in the compute limit too; "
+            f"{geometric_mean(reaching):.1%} of them (geometric mean) reach an output, padding cuts off the others"
+        )
     lines.append(
         "times are medians in ms; ± is half the distance of the quartiles; ours are checked against the "
         "reference, the peers' results against ours"
