@@ -79,6 +79,24 @@ def test_peers_that_fail_end_nothing(invoke, bundle, tmp_path):
     assert "| small/odd |" in (tmp_path / "out" / "bench.md").read_text()
 
 
+def test_layers_that_are_done_are_kept_where_a_run_is_stopped(
+    invoke, bundle, tmp_path, monkeypatch
+):
+    timed = contest.Contest.layer
+
+    def stopped(self, name, *arguments):
+        if name == "small/odd":
+            raise KeyboardInterrupt
+        return timed(self, name, *arguments)
+
+    monkeypatch.setattr(contest.Contest, "layer", stopped)
+    result = invoke("bench", bundle, "--seconds", 0.01, "-o", tmp_path)
+    assert result.exit_code == 130
+    assert "wrote" in result.stderr
+    figures = json.loads((tmp_path / "bench.json").read_text())
+    assert [row["name"] for row in figures["rows"]] == ["small/up"]
+
+
 def test_pictures_are_written(invoke, bundle, tmp_path):
     pytest.importorskip("matplotlib")
     result = invoke("bench", bundle, "--seconds", 0.01, "-o", tmp_path)

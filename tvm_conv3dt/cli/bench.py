@@ -10,14 +10,13 @@ import click
 
 from tvm_conv3dt import runtime
 from tvm_conv3dt.cli import bundles, contestants, options, output, progress
+from tvm_conv3dt.cli.bench_results import BenchResults
 from tvm_conv3dt.errors import VerificationError, describe
-from tvm_conv3dt.files import real_path, write_atomic, write_json
-from tvm_conv3dt.measure import comparison_picture, comparison_report, peers
-from tvm_conv3dt.measure.ceiling import Ceilings
+from tvm_conv3dt.files import real_path
+from tvm_conv3dt.measure import peers
 from tvm_conv3dt.measure.comparison import BESIDE, OURS, Comparison
 from tvm_conv3dt.measure.contest import PATIENCE, Contest
 from tvm_conv3dt.measure.peers import Peer
-from tvm_conv3dt.measure.watch import Turns
 from tvm_conv3dt.runtime import Bundle
 from tvm_conv3dt.runtime.library import check_content
 
@@ -134,7 +133,7 @@ def command(
     if second is not None:
         place = (str(real_path(second.path)), second.level.device)
         others = replace(others, peers={**others.peers, BESIDE: replace(ours, arguments=place)})
-    found = []
+    found: list[Comparison] = []
     with (
         progress.steps("timing", total=len(layers)) as steps,
         Contest(
@@ -147,35 +146,23 @@ def command(
             patience,
         ) as contest,
     ):
-        for layer in layers:
-            steps.begin(f"timing {layer.name}")
-            workspace = bundle.kernel(layer.name).workspace_bytes
-            found.append(contest.layer(layer.name, layer.workload, workspace, seconds))
-        turns = contest.turns
-        ceilings, versions = others.complete(contest.ceilings()), contest.versions
-    columns, name = tuple(others.peers), real_path(folder).name
-    figures = {
-        "bundle": name,
-        "level": bundle.level.device,
-        "beside": None
-        if second is None
-        else {"bundle": second.path.name, "level": second.level.device},
-        **comparison_report.to_dict(found, ceilings, versions, turns),
-    }
-    machine = ceilings.gpu or f"{ceilings.threads} threads"
-    title = f"{name}, level {bundle.level.device}, {machine}"
-    if second is not None:
-        title += f", beside {second.path.name}, level {second.level.device}"
+        try:
+            for layer in layers:
+                steps.begin(f"timing {layer.name}")
+                workspace = bundle.kernel(layer.name).workspace_bytes
+                found.append(contest.layer(layer.name, layer.workload, workspace, seconds))
+        except BaseException:
+            if results is not None and found:
+                BenchResults.of(bundle, second, others, contest, found).write(results)
+                steps.remark(f"stopped after {len(found)} of {len(layers)} layers")
+            raise
+        run = BenchResults.of(bundle, second, others, contest, found)
     if results is not None:
-        write_json(results / "bench.json", figures)
-        _write(results, found, ceilings, columns, turns, title)
+        run.write(results)
     if as_json:
-        output.write_json(figures)
+        output.write_json(run.figures())
     else:
-        output.write_line(title)
-        output.stdout().print(comparison_report.table(found, ceilings, columns))
-        for line in comparison_report.remarks(found, ceilings, columns, turns):
-            output.write_line(line)
+        run.show()
     _raise_if_failed(found)
 
 
@@ -184,24 +171,6 @@ def _load_beside(folder: Path) -> Bundle:
     for layer in bundle.layers:
         check_content(folder, bundle.kernel(layer.name).library)
     return bundle
-
-
-def _write(
-    results: Path,
-    found: Sequence[Comparison],
-    ceilings: Ceilings,
-    against: Sequence[str],
-    turns: Turns,
-    title: str,
-) -> None:
-    text = comparison_report.markdown(found, ceilings, against, turns)
-    write_atomic(results / "bench.md", f"{title}\n\n{text}")
-    if comparison_picture.available():
-        comparison_picture.draw_layers(results / "layers.png", found, ceilings, against, title)
-        comparison_picture.draw_roofline(results / "roofline.png", found, ceilings, against, title)
-    else:
-        output.remark('no pictures: they need pip install "tvm-conv3dt[plot]"')
-    output.remark(f"wrote {results}")
 
 
 def _raise_if_failed(found: Sequence[Comparison]) -> None:
