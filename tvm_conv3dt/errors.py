@@ -27,6 +27,7 @@ __all__ = [
     "WorkloadError",
     "WorkloadNotFoundError",
     "describe",
+    "file_trouble",
     "show",
 ]
 
@@ -184,3 +185,9 @@ def describe(verb: str, obj: str, value: str, rule: str, mend: str = "") -> str:
     """
     message = f"failed to {verb} {obj} with {value}: {rule}"
     return f"{message}; {mend}" if mend else message
+
+
+def file_trouble(error: OSError) -> str:
+    """Return the message of a file that the operating system refuses, for an error that is none of ours."""
+    file = show(error.filename or "no name")
+    return describe("use", "file", file, error.strerror or str(error))

@@ -10,7 +10,7 @@ import click
 
 from tvm_conv3dt import __version__
 from tvm_conv3dt.cli import EXIT_ENVIRONMENT, EXIT_INTERRUPTED
-from tvm_conv3dt.errors import Conv3dtError, describe, show
+from tvm_conv3dt.errors import Conv3dtError, file_trouble
 
 # In the order in which a newcomer uses them; each is a module here with a `command`.
 VERBS = ("demo", "device", "serve", "tune", "promote", "build", "verify", "bench", "show")
@@ -48,16 +48,14 @@ class Verbs(click.Group):
             ctx.exit(exit_code)
 
 
-def _told(error: Exception) -> tuple[str, int]:
+def _told(error: Conv3dtError | MemoryError | OSError) -> tuple[str, int]:
     """Return what to say of a failure, and the exit code."""
     if isinstance(error, Conv3dtError):
         return str(error), error.exit_code
     if isinstance(error, MemoryError):
         message = f"failed to allocate memory: {error}; take smaller layers, or fewer"
         return message, EXIT_ENVIRONMENT
-    rule = getattr(error, "strerror", None) or str(error)
-    file = show(getattr(error, "filename", None) or "no name")
-    return describe("use", "file", file, rule), EXIT_ENVIRONMENT
+    return file_trouble(error), EXIT_ENVIRONMENT
 
 
 def _debugging() -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tvm_conv3dt import __version__
 from tvm_conv3dt.cli import EXIT_ENVIRONMENT, EXIT_INTERRUPTED
-from tvm_conv3dt.errors import Conv3dtError, describe, show
+from tvm_conv3dt.errors import Conv3dtError, file_trouble
 
 if TYPE_CHECKING:
     from tvm_conv3dt.manifest import Layer
@@ -45,9 +45,7 @@ def main(home: Path, words: Sequence[str] | None = None) -> int:
         )
         return EXIT_ENVIRONMENT
     except OSError as error:
-        sys.stderr.write(
-            f"error: {describe('use', 'file', show(error.filename), str(error.strerror))}\n"
-        )
+        sys.stderr.write(f"error: {file_trouble(error)}\n")
         return EXIT_ENVIRONMENT
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
