@@ -148,7 +148,7 @@ def test_disturbed_turns_are_told():
         for turns in (Turns(taken=90), Turns(90, 20, 3))
     )
     assert "turns" not in quiet
-    assert "of 90 turns 20 were taken again, and 3 count as they are" in disturbed
+    assert "of 90 turns 20 do not count, and 3 count though they are disturbed" in disturbed
     assert "least time" not in quiet
     assert "the speed-up over the best peer is 4.00 with out=; least 4.00 (a/one)" in disturbed
 

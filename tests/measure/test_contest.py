@@ -9,7 +9,8 @@ from tvm_conv3dt.measure import contest
 from tvm_conv3dt.measure.comparison import OURS
 from tvm_conv3dt.measure.contest import Contest
 from tvm_conv3dt.measure.peers import Peer
-from tvm_conv3dt.measure.watch import Watch
+from tvm_conv3dt.measure.peers.messages import Samples
+from tvm_conv3dt.measure.watch import Turns, Watch
 from tvm_conv3dt.spec import Workload
 
 WORKLOAD = Workload.make([1, 2, 3, 2, 4], [3, 3, 3, 2, 4], [1, 4, 6, 4, 2], 2)
@@ -108,6 +109,75 @@ def test_turns_are_watched_by_what_the_machine_has(watched):
     assert turns.taken >= 4 * contest.ROUNDS + 5
     if "fma" not in watched:
         assert (turns.dropped, turns.disturbed) == (0, 0)
+
+
+class Scripted:
+    """A watch of which a test says what turns are quiet, and what they take: one second, or two where they are disturbed."""
+
+    def __init__(self, quiet):
+        self.taken = self.quiet = 0
+        self._flags = iter(quiet)
+
+    def renew(self):
+        pass
+
+    def take(self, turn, final=None):
+        quiet = next(self._flags)
+        self.taken, self.quiet = self.taken + 1, self.quiet + quiet
+        seconds = (1.0 if quiet else 2.0,)
+        return Samples(seconds) if isinstance(turn(), Samples) else seconds, quiet
+
+
+CEILINGS = [True] * 4  # the machine's turns come first
+
+
+@pytest.mark.parametrize(
+    ("rounds", "counting", "turns"),
+    [
+        # Of each of the four variants, round by round.
+        ([[True] * 4] + 6 * [[False] * 4], [{1.0: 1}] * 4, Turns(32, 24, 0)),
+        (
+            [[True, False, True, False], [True, True, False, True]] + 5 * [[False] * 4],
+            [{1.0: 2}, {1.0: 1}, {1.0: 1}, {1.0: 1}],
+            Turns(32, 23, 0),
+        ),
+        (
+            7 * [[True, True, True, False]],
+            [{1.0: 7}, {1.0: 7}, {1.0: 7}, {2.0: 7}],
+            Turns(32, 0, 7),
+        ),
+        (7 * [[False] * 4], [{2.0: 7}] * 4, Turns(32, 0, 28)),
+    ],
+    ids=["all at once", "in two rounds", "one never", "never"],
+)
+def test_quiet_turns_alone_count_where_everybody_has_one(rounds, counting, turns, monkeypatch):
+    # Every round starts with another variant.
+    flags = [each for n, row in enumerate(rounds) for each in row[n % 4 :] + row[: n % 4]]
+    monkeypatch.setattr(contest, "Watch", lambda probe, patience: Scripted([*CEILINGS, *flags]))
+    with Contest(fake("right"), {"peer": fake("right")}, 2, fake("machine")) as running:
+        found = running.layer("a/b", WORKLOAD, 10, 0.01)
+        assert running.turns == turns
+    timings = [each.timing for each in found.entries]
+    assert [{each.median: each.count} for each in timings] == counting
+    assert found.disturbed is (turns.disturbed > 0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "seconds", "turns"),
+    [
+        ([False, True, False], 1.0, Turns(3 * 32, 2, 0)),
+        ([False, False, False], 2.0, Turns(3 * 32, 0, 3)),
+    ],
+    ids=["once", "never"],
+)
+def test_disturbed_ceiling_counts_until_there_is_a_quiet_one(flags, seconds, turns, monkeypatch):
+    script = [each for copy in flags for each in (True, copy, True, True, *[True] * 28)]
+    monkeypatch.setattr(contest, "Watch", lambda probe, patience: Scripted(script))
+    with Contest(fake("right"), {"peer": fake("right")}, 2, fake("machine")) as running:
+        for _ in flags:
+            running.layer("a/b", WORKLOAD, 10, 0.01)
+        assert running.turns == turns
+        assert running.ceilings().copy_gbs == pytest.approx(1000 / seconds / 1e9)
 
 
 def test_lost_worker_is_not_asked_again():

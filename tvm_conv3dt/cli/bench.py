@@ -58,6 +58,14 @@ class Peers(click.ParamType[tuple[str, ...]]):
     metavar="SECONDS",
     help="How long each layer may wait for moments in which nobody else has a part of the machine.",
 )
+@click.option(
+    "--passes",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="How often to time a layer at most: again, after all others, while it is disturbed.",
+)
 @options.threads
 @click.option(
     "--against",
@@ -95,6 +103,7 @@ def command(
     level: str | None,
     seconds: float,
     patience: float,
+    passes: int,
     threads: int | None,
     against: tuple[str, ...],
     beside: Path | None,
@@ -106,8 +115,8 @@ def command(
 
     Every implementation has a process of its own, the same threads and the same data, and is timed only after its
     result was checked; they take turns, and all others sleep meanwhile. A turn of anybody before or after which the
-    machine's arithmetic was disturbed by others is taken again, while there is --patience. The column out= is for op(x, out=y),
-    whose output's memory is reused, and fresh for op(x). The peer tvm is TVM's own operator, tuned in TVM's own
+    machine's arithmetic was disturbed by others is taken again, while there is --patience, and where everybody has a quiet
+    one, only quiet ones count; a layer of which somebody has none is timed again, in another of the --passes. The column out= is for op(x, out=y), whose output's memory is reused, and fresh for op(x). The peer tvm is TVM's own operator, tuned in TVM's own
     space; its results are kept in the cache (TVM_CONV3DT_CACHE). Of a bundle for GPUs all is on the first one, and
     PyTorch, which calls cuDNN there, is the peer: in both memory formats, and of float32 with and without TF32, each
     in a column of its own. --beside is for figures such as a bundle of bfloat16 layers over the same layers in float32: the
@@ -133,7 +142,7 @@ def command(
     if second is not None:
         place = (str(real_path(second.path)), second.level.device)
         others = replace(others, peers={**others.peers, BESIDE: replace(ours, arguments=place)})
-    found: list[Comparison] = []
+    found: dict[str, Comparison] = {}
     with (
         progress.steps("timing", total=len(layers)) as steps,
         Contest(
@@ -147,23 +156,29 @@ def command(
         ) as contest,
     ):
         try:
-            for layer in layers:
-                steps.begin(f"timing {layer.name}")
-                workspace = bundle.kernel(layer.name).workspace_bytes
-                found.append(contest.layer(layer.name, layer.workload, workspace, seconds))
+            left = layers
+            for number in range(passes):
+                if number:
+                    left = [layer for layer in layers if found[layer.name].disturbed]
+                    steps.extend(len(left))
+                for layer in left:
+                    steps.begin(f"timing {layer.name}{' again' if number else ''}")
+                    workspace = bundle.kernel(layer.name).workspace_bytes
+                    arguments = (layer.name, layer.workload, workspace, seconds)
+                    found[layer.name] = contest.layer(*arguments)
         except BaseException:
             if results is not None and found:
-                BenchResults.of(bundle, second, others, contest, found).write(results)
+                BenchResults.of(bundle, second, others, contest, list(found.values())).write(results)
                 steps.remark(f"stopped after {len(found)} of {len(layers)} layers")
             raise
-        run = BenchResults.of(bundle, second, others, contest, found)
+        run = BenchResults.of(bundle, second, others, contest, list(found.values()))
     if results is not None:
         run.write(results)
     if as_json:
         output.write_json(run.figures())
     else:
         run.show()
-    _raise_if_failed(found)
+    _raise_if_failed(run.layers)
 
 
 def _load_beside(folder: Path) -> Bundle:

@@ -39,6 +39,11 @@ class Steps:
         if self._progress.disable:
             output.remark(text)
 
+    def extend(self, count: int) -> None:
+        """Have so many more steps to come."""
+        self._total += count
+        self._progress.update(self._task, total=self._total)
+
     def describe(self, text: str) -> None:
         """Change the bar's text."""
         self._progress.update(self._task, description=text)

@@ -59,6 +59,8 @@ class Comparison:
         Whatever has times.
     failures : mapping of str to Failure
         By implementation: why it has none; or by implementation and layout, where only that one has none.
+    disturbed : bool
+        Whether there are times among them that were taken while others had a part of the machine.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Comparison:
     workspace_bytes: int
     entries: tuple[Entry, ...]
     failures: Mapping[str, Failure]
+    disturbed: bool = False
 
     def ours(self, output: str = "reused") -> Timing | None:
         """Return our times with that output; None where we failed."""

@@ -128,8 +128,12 @@ def remarks(
     )
     if turns.dropped or turns.disturbed:
         lines.append(
-            f"of {turns.taken} turns {turns.dropped} were taken again, and {turns.disturbed} count as they are: before or after "
-            f"them the machine did less than {ENOUGH:.0%} of the arithmetic that it did at its best"
+            f"of {turns.taken} turns {turns.dropped} do not count, and {turns.disturbed} count though they are disturbed: before "
+            f"or after them the machine did less than {ENOUGH:.0%} of the arithmetic that it did at its best"
+        )
+        disturbed = ", ".join(each.name for each in comparisons if each.disturbed)
+        lines.append(
+            f"layers with disturbed turns, where not everybody had a quiet one: {disturbed or 'none'}"
         )
         if found.speedup_by_best is not None and found.least_speedup_by_best:
             name, least = found.least_speedup_by_best
@@ -226,6 +230,7 @@ def _row(each: Comparison, ceilings: Ceilings) -> dict[str, Any]:
         "fresh_speedup": each.speedup("fresh"),
         "speedup_by_best": each.speedup_by_best(),
         "beside_speedup": each.beside_speedup(),
+        "disturbed": each.disturbed,
         "timings": [
             {
                 "implementation": entry.implementation,

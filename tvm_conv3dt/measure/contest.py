@@ -6,6 +6,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +41,26 @@ MACHINE = Peer("tvm_conv3dt.measure.peers.machine", dropped=BLAS_VARIABLES)
 _Key = tuple[str, int]  # implementation, place of the variant
 
 
+@dataclass
+class _Samples:
+    """The seconds of one implementation's turns, or one ceiling's."""
+
+    quiet: list[Sequence[float]] = field(default_factory=list)
+    disturbed: list[Sequence[float]] = field(default_factory=list)
+
+    def add(self, seconds: Sequence[float], quiet: bool) -> None:
+        (self.quiet if quiet else self.disturbed).append(seconds)
+
+    def settle(self, disturbed: bool) -> None:
+        """Forget disturbed turns, unless they count."""
+        if not disturbed:
+            self.disturbed.clear()
+
+    @property
+    def seconds(self) -> list[float]:
+        return [each for turn in (*self.quiet, *self.disturbed) for each in turn]
+
+
 class Contest:
     """Our bundle, its peers and the machine, each in a process; a context manager.
 
@@ -57,9 +78,9 @@ class Contest:
         Is told an implementation's name and what it is about, where it takes long.
     watched : sequence of str
         Which of the machine's loads tell, before and after every turn, whether the machine is disturbed. A turn that is
-        disturbed is taken again, whoever's it is.
+        disturbed is taken again, whoever's it is, and where everybody has a quiet one, only quiet ones count.
     patience : float
-        Seconds that a layer's turns may wait for an undisturbed machine, and be taken again, in all: each has its share.
+        Seconds that a layer's turns may wait for an undisturbed machine, and be taken again, in all.
     """
 
     def __init__(
@@ -77,7 +98,8 @@ class Contest:
         self._on_progress = on_progress
         self._implementations = {OURS: ours, **peers}
         self._processes: dict[str, Process] = {}
-        self._machine_samples: defaultdict[str, list[float]] = defaultdict(list)
+        self._samples: defaultdict[str, dict[_Key, _Samples]] = defaultdict(dict)  # by layer
+        self._machine_samples: defaultdict[str, _Samples] = defaultdict(_Samples)
         self._work: dict[str, int] = {}
         self._places: dict[str, int] = {}
         self._watched = watched
@@ -113,7 +135,9 @@ class Contest:
     def layer(
         self, name: str, workload: Workload, workspace_bytes: int, seconds: float
     ) -> Comparison:
-        """Check and time one layer, then the machine's ceilings for a moment.
+        """Check one layer, then time the machine's ceilings for a moment, and it.
+
+        Turns that were taken of a layer of that name before count with the new ones.
 
         Parameters
         ----------
@@ -133,19 +157,26 @@ class Contest:
         """
         variants, failures = self._prepare(workload)
         self._prepare_machine(workload)
-        samples = self._rounds(variants, failures, seconds)
+        self._watch.renew()
         self._time_machine()
+        found = self._samples[name]
+        self._rounds(variants, failures, seconds, found)
+        self._samples[name] = found = {key: found[key] for key in variants if key[0] not in failures}
+        # The same rule for everybody, by what was probed beside the turns and never by their own times.
+        disturbed = not all(each.quiet for each in found.values())
+        for each in found.values():
+            each.settle(disturbed)
         entries = tuple(
-            Entry(key[0], *variants[key], Timing.of(samples[key]))
-            for key in variants
-            if key[0] not in failures
+            Entry(key[0], *variants[key], Timing.of(each.seconds)) for key, each in found.items()
         )
-        return Comparison(name, workload, workspace_bytes, entries, failures)
+        return Comparison(name, workload, workspace_bytes, entries, failures, disturbed)
 
     @property
     def turns(self) -> Turns:
         """What became of all turns so far."""
-        return self._watch.turns
+        groups = (self._machine_samples, *self._samples.values())
+        disturbed = sum(len(each.disturbed) for group in groups for each in group.values())
+        return Turns(self._watch.taken, self._watch.taken - self._watch.quiet - disturbed, disturbed)
 
     def ceilings(self) -> Ceilings:
         """Return the machine's ceilings, by the medians of all moments; at least one layer comes before.
@@ -155,7 +186,7 @@ class Contest:
         PlatformError
             If they could not be measured.
         """
-        timings = {name: Timing.of(found) for name, found in self._machine_samples.items()}
+        timings = {name: Timing.of(found.seconds) for name, found in self._machine_samples.items()}
         return Ceilings.of(timings, self._work, self._threads)
 
     def _prepare(
@@ -185,10 +216,9 @@ class Contest:
         variants: Mapping[_Key, tuple[str, str]],
         failures: dict[str, Failure],
         seconds: float,
-    ) -> Mapping[_Key, list[float]]:
-        samples: defaultdict[_Key, list[float]] = defaultdict(list)
+        found: dict[_Key, _Samples],
+    ) -> None:
         keys = list(variants)
-        self._watch.renew(ROUNDS * len(keys) + len(self._places))
         for number in range(ROUNDS):
             turn = number % max(1, len(keys))
             for name, place in keys[turn:] + keys[:turn]:
@@ -196,12 +226,11 @@ class Contest:
                     continue
                 request = Turn(place, seconds / ROUNDS / len(keys))
                 take = partial(self._processes[name].turn, request)
-                answer = self._watch.take(take, final=_failed)
+                answer, quiet = self._watch.take(take, final=_failed)
                 if isinstance(answer, Failure):
                     failures[name] = answer
                 else:
-                    samples[name, place] += answer.seconds
-        return samples
+                    found.setdefault((name, place), _Samples()).add(answer.seconds, quiet)
 
     def _prepare_machine(self, workload: Workload) -> None:
         # For every layer again: some of what is timed has the layer's size.
@@ -217,8 +246,10 @@ class Contest:
 
     def _time_machine(self) -> None:
         for name in self._places:
+            samples = self._machine_samples[name]
             turn = partial(self._machine_turn, name, _CEILING_SECONDS)
-            self._machine_samples[name] += self._watch.take(turn)
+            samples.add(*self._watch.take(turn))
+            samples.settle(disturbed=not samples.quiet)
 
     def _rates(self) -> Mapping[str, float]:
         """Return how fast the machine is at this moment at what is watched."""

@@ -35,9 +35,9 @@ class Turns:
     taken : int
         All of them.
     dropped : int
-        That were disturbed, and taken again.
+        That were disturbed, and do not count.
     disturbed : int
-        That were disturbed, and count nevertheless: patience was at its end.
+        That were disturbed, and count nevertheless: there were not enough of others.
     """
 
     taken: int = 0
@@ -55,30 +55,32 @@ class Watch:
         and then no moment is a disturbed one.
     seconds : float
         How long turns may be waited for and taken again, in all, from every `renew` on.
+
+    Attributes
+    ----------
+    taken, quiet : int
+        How many turns were taken, and how many of them were not disturbed.
     """
 
     def __init__(self, probe: Callable[[], Mapping[str, float]], seconds: float) -> None:
-        self.turns = Turns()
+        self.taken = self.quiet = 0
         self._probe = probe
         # Time and rate of probes that were better than all later ones, so that the first is the best.
         self._seen: defaultdict[str, deque[tuple[float, float]]] = defaultdict(deque)
         self._quiet_until = -math.inf
         self._seconds = self._left = seconds
-        self._turns_left = 1
 
-    def renew(self, turns: int = 1) -> None:
-        """Have all patience again, shared evenly by so many turns to come, and probe before the next one.
-
-        What a turn leaves of its share is for those after it: no turn, of whomever, takes the patience of all others.
-        """
+    def renew(self) -> None:
+        """Have all patience again, and probe before the next turn."""
         self._left = self._seconds
-        self._turns_left = turns
         self._quiet_until = -math.inf
 
     def take(
         self, turn: Callable[[], _Answer], final: Callable[[_Answer], bool] = lambda answer: False
-    ) -> _Answer:
-        """Take a turn in a moment that is quiet before and after it, or as it is where there is no patience left.
+    ) -> tuple[_Answer, bool]:
+        """Take a turn in a moment that is quiet before and after it, or as it is where half the patience has gone by.
+
+        Return its answer, and whether the moment was quiet.
 
         Parameters
         ----------
@@ -90,19 +92,17 @@ class Watch:
         if not self._seen:
             for _ in range(_FIRST):
                 self._quiet()
-        kept = self._left - self._left / max(1, self._turns_left)  # for the turns after this one
-        self._turns_left -= 1
+        kept = self._left / 2  # no turn, of whomever, takes the patience of all others
         while True:
             quiet = self._wait(kept)
             start = time.monotonic()
             answer = turn()
-            self.turns.taken += 1
+            self.taken += 1
             if final(answer) or (quiet and self._quiet()):
-                return answer
+                self.quiet += 1
+                return answer, True
             if self._left <= kept:
-                self.turns.disturbed += 1
-                return answer
-            self.turns.dropped += 1
+                return answer, False
             self._left -= time.monotonic() - start
 
     def _wait(self, kept: float) -> bool:
