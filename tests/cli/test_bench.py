@@ -64,6 +64,30 @@ def test_level_that_is_named_is_timed(invoke, levels_bundle, levels, tmp_path):
     assert json.loads((tmp_path / "bench.json").read_text())["level"] == levels[1]
 
 
+def test_disturbed_layers_are_timed_again_after_all_others(invoke, bundle, monkeypatch, tmp_path):
+    class Scripted(Watch):
+        layers = 0
+
+        def renew(self):  # once for every layer
+            Scripted.layers += 1
+
+        def take(self, turn, final=None):
+            return turn(), Scripted.layers in (2, 4)
+
+    monkeypatch.setattr(contest, "Watch", Scripted)
+    result = invoke("bench", bundle, "--seconds", 0.01, "--passes", 9, "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    timed = [line for line in result.stderr.splitlines() if line.startswith("timing")]
+    assert timed == [
+        "timing small/up",
+        "timing small/odd",
+        "timing small/up again",
+        "timing small/up again",
+    ]
+    figures = json.loads((tmp_path / "out" / "bench.json").read_text())
+    assert [row["disturbed"] for row in figures["rows"]] == [False, False]
+
+
 def test_peers_that_fail_end_nothing(invoke, bundle, tmp_path):
     arguments = ("--seconds", 0.01, "--against", "crash,right,wrong", "-o", tmp_path / "out")
     result = invoke("bench", bundle, *arguments)

@@ -112,7 +112,7 @@ def test_turns_are_watched_by_what_the_machine_has(watched):
 
 
 class Scripted:
-    """A watch of which a test says what turns are quiet, and what they take: one second, or two where they are disturbed."""
+    """A watch of which a test says what turns are quiet; they take one second, or two where they are disturbed."""
 
     def __init__(self, quiet):
         self.taken = self.quiet = 0
@@ -128,7 +128,7 @@ class Scripted:
         return Samples(seconds) if isinstance(turn(), Samples) else seconds, quiet
 
 
-CEILINGS = [True] * 4  # the machine's turns come first
+CEILINGS = [True] * 4  # the machine's turns, after those of the rounds
 
 
 @pytest.mark.parametrize(
@@ -153,13 +153,26 @@ CEILINGS = [True] * 4  # the machine's turns come first
 def test_quiet_turns_alone_count_where_everybody_has_one(rounds, counting, turns, monkeypatch):
     # Every round starts with another variant.
     flags = [each for n, row in enumerate(rounds) for each in row[n % 4 :] + row[: n % 4]]
-    monkeypatch.setattr(contest, "Watch", lambda probe, patience: Scripted([*CEILINGS, *flags]))
+    monkeypatch.setattr(contest, "Watch", lambda probe, patience: Scripted([*flags, *CEILINGS]))
     with Contest(fake("right"), {"peer": fake("right")}, 2, fake("machine")) as running:
         found = running.layer("a/b", WORKLOAD, 10, 0.01)
         assert running.turns == turns
     timings = [each.timing for each in found.entries]
     assert [{each.median: each.count} for each in timings] == counting
     assert found.disturbed is (turns.disturbed > 0)
+
+
+def test_turns_of_an_earlier_pass_count(monkeypatch):
+    first, second = 7 * [True, True, False, False], [True, False, True, True] + 24 * [False]
+    flags = [each for n in range(7) for each in first[n % 4 : 4] + first[: n % 4]]
+    script = [*flags, *CEILINGS, *second, *CEILINGS]
+    monkeypatch.setattr(contest, "Watch", lambda probe, patience: Scripted(script))
+    with Contest(fake("right"), {"peer": fake("right")}, 2, fake("machine")) as running:
+        found = [running.layer("a/b", WORKLOAD, 10, 0.01) for _ in range(2)]
+        assert running.turns == Turns(64, 14 + 25, 0)
+    assert [each.disturbed for each in found] == [True, False]
+    assert [each.timing.count for each in found[1].entries] == [8, 7, 1, 1]
+    assert all(each.timing.q3 == 1.0 for each in found[1].entries)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +184,7 @@ def test_quiet_turns_alone_count_where_everybody_has_one(rounds, counting, turns
     ids=["once", "never"],
 )
 def test_disturbed_ceiling_counts_until_there_is_a_quiet_one(flags, seconds, turns, monkeypatch):
-    script = [each for copy in flags for each in (True, copy, True, True, *[True] * 28)]
+    script = [each for copy in flags for each in (*[True] * 28, True, copy, True, True)]
     monkeypatch.setattr(contest, "Watch", lambda probe, patience: Scripted(script))
     with Contest(fake("right"), {"peer": fake("right")}, 2, fake("machine")) as running:
         for _ in flags:

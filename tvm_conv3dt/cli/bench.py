@@ -115,9 +115,10 @@ def command(
 
     Every implementation has a process of its own, the same threads and the same data, and is timed only after its
     result was checked; they take turns, and all others sleep meanwhile. A turn of anybody before or after which the
-    machine's arithmetic was disturbed by others is taken again, while there is --patience, and where everybody has a quiet
-    one, only quiet ones count; a layer of which somebody has none is timed again, in another of the --passes. The column out= is for op(x, out=y), whose output's memory is reused, and fresh for op(x). The peer tvm is TVM's own operator, tuned in TVM's own
-    space; its results are kept in the cache (TVM_CONV3DT_CACHE). Of a bundle for GPUs all is on the first one, and
+    machine's arithmetic was disturbed by others is taken again, while there is --patience. Where everybody has a quiet turn
+    only quiet ones count; where somebody has none the layer is timed again after all others, in another of the --passes.
+    The column out= is for op(x, out=y), whose output's memory is reused, and fresh for op(x). The peer tvm is TVM's own
+    operator, tuned in TVM's own space; its results are kept in the cache (TVM_CONV3DT_CACHE). Of a bundle for GPUs all is on the first one, and
     PyTorch, which calls cuDNN there, is the peer: in both memory formats, and of float32 with and without TF32, each
     in a column of its own. --beside is for figures such as a bundle of bfloat16 layers over the same layers in float32: the
     other bundle gets the same values in its type, on the level that loading picks, and is no peer.
@@ -168,10 +169,10 @@ def command(
                     found[layer.name] = contest.layer(*arguments)
         except BaseException:
             if results is not None and found:
-                BenchResults.of(bundle, second, others, contest, list(found.values())).write(results)
+                BenchResults.of(bundle, second, others, contest, found.values()).write(results)
                 steps.remark(f"stopped after {len(found)} of {len(layers)} layers")
             raise
-        run = BenchResults.of(bundle, second, others, contest, list(found.values()))
+        run = BenchResults.of(bundle, second, others, contest, found.values())
     if results is not None:
         run.write(results)
     if as_json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,13 @@ class BenchResults:
         second: Bundle | None,
         others: Contestants,
         contest: Contest,
-        layers: Sequence[Comparison],
+        layers: Iterable[Comparison],
     ) -> BenchResults:
         """Return the results of a contest that has timed at least one layer."""
         ceilings, columns = others.complete(contest.ceilings()), tuple(others.peers)
-        return cls(bundle, second, columns, layers, ceilings, contest.turns, contest.versions)
+        return cls(
+            bundle, second, columns, tuple(layers), ceilings, contest.turns, contest.versions
+        )
 
     def write(self, folder: Path) -> None:
         """Write ``bench.json``, ``bench.md`` and, where there is matplotlib, pictures."""

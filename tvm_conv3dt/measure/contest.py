@@ -29,6 +29,9 @@ ROUNDS = 7
 # Seconds for each of the machine's ceilings after every layer.
 _CEILING_SECONDS = 0.1
 
+# Seconds for each load that is probed, the best of which counts: one call may wait for a thread to wake up.
+_PROBE_SECONDS = 0.004
+
 PATIENCE = 30.0
 """What patience a `Contest` has, in seconds, where nothing else is said."""
 
@@ -135,7 +138,7 @@ class Contest:
     def layer(
         self, name: str, workload: Workload, workspace_bytes: int, seconds: float
     ) -> Comparison:
-        """Check one layer, then time the machine's ceilings for a moment, and it.
+        """Check and time one layer, then the machine's ceilings for a moment.
 
         Turns that were taken of a layer of that name before count with the new ones.
 
@@ -158,10 +161,12 @@ class Contest:
         variants, failures = self._prepare(workload)
         self._prepare_machine(workload)
         self._watch.renew()
-        self._time_machine()
         found = self._samples[name]
         self._rounds(variants, failures, seconds, found)
-        self._samples[name] = found = {key: found[key] for key in variants if key[0] not in failures}
+        self._time_machine()
+        self._samples[name] = found = {
+            key: found[key] for key in variants if key[0] not in failures
+        }
         # The same rule for everybody, by what was probed beside the turns and never by their own times.
         disturbed = not all(each.quiet for each in found.values())
         for each in found.values():
@@ -174,9 +179,12 @@ class Contest:
     @property
     def turns(self) -> Turns:
         """What became of all turns so far."""
-        groups = (self._machine_samples, *self._samples.values())
-        disturbed = sum(len(each.disturbed) for group in groups for each in group.values())
-        return Turns(self._watch.taken, self._watch.taken - self._watch.quiet - disturbed, disturbed)
+        samples = [each for group in self._samples.values() for each in group.values()]
+        samples += self._machine_samples.values()
+        disturbed = sum(len(each.disturbed) for each in samples)
+        return Turns(
+            self._watch.taken, self._watch.taken - self._watch.quiet - disturbed, disturbed
+        )
 
     def ceilings(self) -> Ceilings:
         """Return the machine's ceilings, by the medians of all moments; at least one layer comes before.
@@ -254,7 +262,10 @@ class Contest:
     def _rates(self) -> Mapping[str, float]:
         """Return how fast the machine is at this moment at what is watched."""
         watched = [name for name in self._watched if name in self._places]
-        return {name: self._work[name] / min(self._machine_turn(name, 0)) for name in watched}
+        return {
+            name: self._work[name] / min(self._machine_turn(name, _PROBE_SECONDS))
+            for name in watched
+        }
 
     def _machine_turn(self, name: str, seconds: float) -> Sequence[float]:
         found = self._processes["machine"].turn(Turn(self._places[name], seconds))

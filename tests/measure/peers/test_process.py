@@ -160,6 +160,13 @@ def test_variable_that_is_dropped_does_not_reach_the_peer(
         assert answer == Failure("error", "ImportError: OPENBLAS_CORETYPE is set")
 
 
+def test_peer_has_its_own_variables(tmp_path, request_of):
+    peer = Peer("fake_peer", arguments=("refuse variable", "SPIN"), variables=(("SPIN", "1"),))
+    with Process("fake", peer, 2, tmp_path) as fake:
+        answer = fake.prepare(request_of())
+    assert answer == Failure("error", "ImportError: SPIN is set")
+
+
 @pytest.mark.parametrize(
     ("behaviour", "message"),
     [("no start", "ImportError: no such framework"), ("refuse", "failed to compute it")],

@@ -35,12 +35,15 @@ class Peer:
         For `start`, after the number of threads.
     dropped : tuple of str
         Environment variables that its process does not get.
+    variables : tuple of (str, str)
+        Environment variables that it gets, with their values.
     """
 
     module: str
     packages: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
     extra: str = "peers"
 
 

@@ -114,6 +114,7 @@ class Process:
             **dict.fromkeys(self._peer.dropped),
             **dict.fromkeys(_THREAD_VARIABLES, str(self._threads)),
             "TF_CPP_MIN_LOG_LEVEL": "2",  # TensorFlow's greetings are no news
+            **dict(self._peer.variables),
         }
         arguments = [self._peer.module, str(self._threads), *self._peer.arguments]
         with self._log.open("wb") as log:
