@@ -35,7 +35,7 @@ SECONDS = 3.0
 @click.option(
     "--time-limit",
     type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
+    default=45.0,
     show_default=True,
     metavar="SECONDS",
     help="How long to tune, all layers together.",
