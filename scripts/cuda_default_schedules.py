@@ -20,7 +20,7 @@ from cuda_on_cpu.operators import wrong_results
 
 from tvm_conv3dt import device as devices
 from tvm_conv3dt import workload_set
-from tvm_conv3dt.compiler import schedule
+from tvm_conv3dt.compiler import schedule, schedule_file
 
 
 @click.command()
@@ -40,7 +40,7 @@ def main(names: tuple[str, ...], sets: tuple[str, ...], dtype: str, folder: Path
     for name in names:
         device = devices.get(name)
         for each in workload_set.resolve_all(sets, None, dtype):
-            held = schedule.find(each.workload, device, [folder / "none", folder])
+            held = schedule_file.find(each.workload, device, [folder / "none", folder])
             if held is not None and held.device == name and held.source == "tuned":
                 click.echo(f"{name} {each.name}: tuned already", err=True)
                 continue
@@ -51,7 +51,7 @@ def main(names: tuple[str, ...], sets: tuple[str, ...], dtype: str, folder: Path
                 click.echo(f"{name} {each.name}: {wrong} results differ", err=True)
                 continue
             verified = {"integers": "equal to the reference, executed on a CPU"}
-            schedule.write(replace(its, verification=verified), folder)
+            schedule_file.write(replace(its, verification=verified), folder)
             click.echo(f"{name} {each.name}: {its.formulation}", err=True)
     sys.exit(failed)
 

@@ -13,7 +13,7 @@ pytest.importorskip("tornado")
 import tvm_conv3dt
 from tests.compiler.fleet.loopback import LoopbackFleet
 from tvm_conv3dt import device, threads
-from tvm_conv3dt.compiler import promote, schedule, tuning
+from tvm_conv3dt.compiler import promote, schedule_file, tuning
 from tvm_conv3dt.compiler.fleet.recruiter import FleetSettings
 from tvm_conv3dt.compiler.search import evolution
 from tvm_conv3dt.compiler.target_runtime import place
@@ -71,7 +71,7 @@ def test_boards_of_another_architecture_are_tuned_for(fleet, tmp_path, monkeypat
     monkeypatch.setattr(promote, "_ROUNDS", 2)
     monkeypatch.setattr(evolution, "_TIMING_SECONDS", 0.001)
     (promoted,) = tune(fleet, PI, tmp_path, threads.available())
-    found = schedule.read(promoted.path, PI.name)
+    found = schedule_file.read(promoted.path, PI.name)
     assert (found.workload, found.device) == (SMALL, "raspberry-pi-4")
     assert found.measurement.median_ms > 0
 

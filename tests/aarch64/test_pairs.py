@@ -9,7 +9,7 @@ pytest.importorskip("tvm")
 pytest.importorskip("ml_dtypes")
 
 from tvm_conv3dt import device
-from tvm_conv3dt.compiler import schedule
+from tvm_conv3dt.compiler import schedule, schedule_file
 from tvm_conv3dt.compiler.bundle_writer import build_bundle
 from tvm_conv3dt.compiler.spaces.default_point import default_points
 from tvm_conv3dt.measure.verify import verify
@@ -64,7 +64,7 @@ def bundle(tmp_path_factory):
     for formulation, workload in LAYERS.values():
         points = default_points(workload, DEVICE)
         point = next(each for each in points if each.formulation == formulation)
-        schedule.write(schedule.point_schedule(workload, DEVICE, point), folder)
+        schedule_file.write(schedule.point_schedule(workload, DEVICE, point), folder)
     named = [NamedWorkload(name, workload) for name, (_, workload) in LAYERS.items()]
     build_bundle(named, [DEVICE], folder / "bundle", schedules=[folder], with_wrapper=True)
     return folder / "bundle"

@@ -11,7 +11,7 @@ import pytest
 tvm = pytest.importorskip("tvm")
 
 from tvm_conv3dt import cpu, runtime
-from tvm_conv3dt.compiler import bundle_writer, kernel, schedule
+from tvm_conv3dt.compiler import bundle_writer, kernel, schedule, schedule_file
 from tvm_conv3dt.compiler.bundle_writer import build_bundle
 from tvm_conv3dt.errors import (
     CompileError,
@@ -91,7 +91,7 @@ def test_schedule_is_used_where_there_is_one(named, host, small, tmp_path):
     default = schedule.default_schedule(small, host)
     measured = schedule.Measurement(1.5, 1.0, 2.0, 3.0, 4.0, 2, "a CPU")
     tuned = replace(default, source="tuned", measurement=measured)
-    schedule.write(tuned, tmp_path / "schedules")
+    schedule_file.write(tuned, tmp_path / "schedules")
     manifest = build_bundle(named, [host], tmp_path / "out", schedules=[tmp_path / "schedules"])
     summary = manifest.levels[0].kernels[0].schedule
     assert (summary.source, summary.median_ms) == ("tuned", 1.5)
@@ -128,7 +128,7 @@ def test_workload_without_a_schedule_is_refused(named, host, tmp_path):
 
 
 def test_stale_schedule_is_refused_also_where_untuned_is_allowed(named, host, small, tmp_path):
-    path = schedule.write(schedule.default_schedule(small, host), tmp_path / "schedules")
+    path = schedule_file.write(schedule.default_schedule(small, host), tmp_path / "schedules")
     path.write_text(path.read_text().replace(tvm.__version__, "0.26.0"))
     with pytest.raises(SignatureError, match=r"0\.26\.0"):
         build_bundle(

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("tvm")
 
 import tvm_conv3dt
-from tvm_conv3dt.compiler import bundle_writer, cache, schedule
+from tvm_conv3dt.compiler import bundle_writer, cache, schedule, schedule_file
 from tvm_conv3dt.errors import CompileError, FileWriteError
 from tvm_conv3dt.manifest import Manifest
 
@@ -55,7 +55,7 @@ def test_own_schedule_is_used_and_has_an_entry_of_its_own(small, host, builds):
     sch = default.apply(host)
     sch.annotate(sch.get_sblock("y"), "note", 1)
     other = replace(default, source="tuned", trace=schedule.trace_json(sch.trace))
-    schedule.write(other, Path("schedules"))
+    schedule_file.write(other, Path("schedules"))
     tuned = cache.bundle_for(small)
     assert tuned != untuned
     assert Manifest.read(tuned).levels[0].kernels[0].schedule.source == "tuned"
@@ -63,7 +63,7 @@ def test_own_schedule_is_used_and_has_an_entry_of_its_own(small, host, builds):
 
 
 def test_schedule_of_another_tvm_is_passed_over(small, host):
-    path = schedule.write(schedule.default_schedule(small, host), Path("schedules"))
+    path = schedule_file.write(schedule.default_schedule(small, host), Path("schedules"))
     path.write_text(path.read_text().replace('"definition"', '"other"'))
     entry = cache.bundle_for(small)
     assert Manifest.read(entry).levels[0].kernels[0].schedule.source == "default"

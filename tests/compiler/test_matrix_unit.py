@@ -16,7 +16,7 @@ pytest.importorskip("tvm")
 
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt import tile_state
-from tvm_conv3dt.compiler import schedule
+from tvm_conv3dt.compiler import schedule, schedule_file
 from tvm_conv3dt.compiler.bundle_writer import build_bundle
 from tvm_conv3dt.compiler.kernel import Kernel, compile_kernel, pack_symbol
 from tvm_conv3dt.compiler.spaces.space import space_of
@@ -88,17 +88,17 @@ def test_schedules_of_the_level_without_serve_the_one_with_it_where_it_has_none(
     assert names
     owners = set()
     for name in names:
-        its = schedule.read(SHIPPED / name, V4.name)
+        its = schedule_file.read(SHIPPED / name, V4.name)
         own = SHIPPED.with_name(UNIT.name) / name
-        wanted = schedule.read(own, UNIT.name) if own.is_file() else its
-        assert schedule.find(its.workload, replace(UNIT, cores=2), [SHIPPED.parent]) == wanted
+        wanted = schedule_file.read(own, UNIT.name) if own.is_file() else its
+        assert schedule_file.find(its.workload, replace(UNIT, cores=2), [SHIPPED.parent]) == wanted
         owners.add(wanted.device)
     assert owners == {UNIT.name, V4.name}
 
 
 def test_borrowed_schedules_are_the_same_code_with_the_unit_and_without():
     path = min(SHIPPED.glob("*_f32_*.json"))
-    its = schedule.read(path, V4.name)
+    its = schedule_file.read(path, V4.name)
     codes = []
     for device in (V4, UNIT):
         built = compile_kernel(its.layout(device), device, its.apply(device))
@@ -121,7 +121,7 @@ def bundle(tmp_path_factory):
         points = space_of(device).default_points(HALF, device)
         # Of the formulations that the device has, one for the unit where there is one.
         chosen = next((each for each in points if each.formulation.startswith("amx-")), points[0])
-        schedule.write(schedule.point_schedule(HALF, device, chosen), folder / "schedules")
+        schedule_file.write(schedule.point_schedule(HALF, device, chosen), folder / "schedules")
     named = [NamedWorkload("half", HALF)]
     build_bundle(named, [UNIT, V4], folder / "bundle", schedules=[folder / "schedules"])
     return folder / "bundle"

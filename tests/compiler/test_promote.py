@@ -12,7 +12,7 @@ from tvm.s_tir import meta_schedule as ms
 
 from tvm_conv3dt import cpu, cuda_driver
 from tvm_conv3dt import device as catalogue
-from tvm_conv3dt.compiler import kernel, promote, schedule
+from tvm_conv3dt.compiler import kernel, promote, schedule, schedule_file
 from tvm_conv3dt.compiler.search.log import TuningLog
 from tvm_conv3dt.compiler.search.measurer import AnyMeasurer, Failure, Timed
 from tvm_conv3dt.compiler.spaces import llvm
@@ -93,7 +93,7 @@ def test_fastest_that_verifies_is_promoted(log, tmp_path):
 def test_written_schedule_is_the_promoted_one(log, host, tmp_path):
     promoted = run(log, tmp_path)
     assert promoted.path == tmp_path / "schedules" / host.name / f"{log.workload.id}.json"
-    assert schedule.read(promoted.path, host.name) == promoted.schedule
+    assert schedule_file.read(promoted.path, host.name) == promoted.schedule
 
 
 def test_what_it_measured_is_recorded(log, tmp_path):

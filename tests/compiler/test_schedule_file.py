@@ -9,13 +9,13 @@ import pytest
 pytest.importorskip("tvm")
 
 from tvm_conv3dt import device as catalogue
-from tvm_conv3dt.compiler import definition, schedule
+from tvm_conv3dt.compiler import definition, schedule, schedule_file
 from tvm_conv3dt.compiler.schedule import Measurement
+from tvm_conv3dt.compiler.signature import signature
 from tvm_conv3dt.compiler.spaces import llvm
 from tvm_conv3dt.compiler.spaces.llvm import layout_of
 from tvm_conv3dt.compiler.spaces.point import Point
 from tvm_conv3dt.errors import FileFormatError, SignatureError
-from tvm_conv3dt.spec import Workload
 
 from .geometries import evenly
 
@@ -44,7 +44,7 @@ def tuned(host, small):
 
 @pytest.fixture
 def written(tuned, tmp_path):
-    return schedule.write(tuned, tmp_path)
+    return schedule_file.write(tuned, tmp_path)
 
 
 def change(path, **changes):
@@ -52,12 +52,12 @@ def change(path, **changes):
 
 
 def test_schedule_is_read_as_it_was_written(tuned, written):
-    assert schedule.read(written, tuned.device) == tuned
+    assert schedule_file.read(written, tuned.device) == tuned
 
 
 def test_default_point_is_written_without_a_measurement(host, small, tmp_path):
     default = schedule.default_schedule(small, host)
-    found = schedule.read(schedule.write(default, tmp_path), host.name)
+    found = schedule_file.read(schedule_file.write(default, tmp_path), host.name)
     assert found == default
     assert found.measurement is None
 
@@ -73,7 +73,7 @@ def test_every_instruction_of_the_trace_has_a_line(tuned, written):
 
 
 def test_read_schedule_gives_the_same_program(tuned, written, host):
-    found = schedule.read(written, tuned.device).apply(host)
+    found = schedule_file.read(written, tuned.device).apply(host)
     assert str(found.mod) == str(tuned.apply(host).mod)
 
 
@@ -83,20 +83,20 @@ def test_another_tvm_is_refused(tuned, written):
         SignatureError,
         match=r"'tvm': '0\.26\.0'.*renew it: tvm-conv3dt tune --device .* --workloads n1_",
     ):
-        schedule.read(written, tuned.device)
+        schedule_file.read(written, tuned.device)
 
 
 def test_another_definition_is_refused(tuned, written):
-    change(written, signature={**schedule.signature(), "definition": definition.VERSION + 1})
+    change(written, signature={**signature(), "definition": definition.VERSION + 1})
     with pytest.raises(SignatureError, match=f"this installation has .*{definition.VERSION}"):
-        schedule.read(written, tuned.device)
+        schedule_file.read(written, tuned.device)
 
 
-@pytest.mark.parametrize("signature", [None, {}, "0.27", [1]])
-def test_a_signature_that_is_none_is_refused(signature, tuned, written):
-    change(written, signature=signature)
+@pytest.mark.parametrize("found", [None, {}, "0.27", [1]])
+def test_a_signature_that_is_none_is_refused(found, tuned, written):
+    change(written, signature=found)
     with pytest.raises(SignatureError, match="signature"):
-        schedule.read(written, tuned.device)
+        schedule_file.read(written, tuned.device)
 
 
 def test_another_device_is_refused(tuned, written, tmp_path):
@@ -104,7 +104,7 @@ def test_another_device_is_refused(tuned, written, tmp_path):
     moved.parent.mkdir()
     written.rename(moved)
     with pytest.raises(SignatureError, match="it is in the folder of device cortex-a72"):
-        schedule.read(moved, "cortex-a72")
+        schedule_file.read(moved, "cortex-a72")
 
 
 def test_renamed_file_is_refused(tuned, written):
@@ -112,13 +112,13 @@ def test_renamed_file_is_refused(tuned, written):
     written.rename(other)
     rule = f"it holds the workload {tuned.workload.id}; rename it"
     with pytest.raises(FileFormatError, match=re.escape(rule)):
-        schedule.read(other, tuned.device)
+        schedule_file.read(other, tuned.device)
 
 
 def test_truncated_file_is_refused(tuned, written):
     written.write_text(written.read_text()[:200])
     with pytest.raises(FileFormatError, match="not valid JSON"):
-        schedule.read(written, tuned.device)
+        schedule_file.read(written, tuned.device)
 
 
 @pytest.mark.parametrize(
@@ -134,26 +134,52 @@ def test_truncated_file_is_refused(tuned, written):
         {"decisions": 1},
         {"origin": None},
         {"verified": "yes"},
+        {"digest": None},
     ],
     ids=str,
 )
 def test_field_that_is_no_schedules_is_refused(changes, tuned, written):
     change(written, **changes)
     with pytest.raises(FileFormatError, match="its fields are not those of a schedule"):
-        schedule.read(written, tuned.device)
+        schedule_file.read(written, tuned.device)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda values: values["trace"]["instructions"].pop(),
+        lambda values: values["trace"]["decisions"].append([0, 1]),
+        lambda values: values.update(formulation="phases-2"),
+        lambda values: values["decisions"].update(unroll=999),
+        lambda values: values.update(digest="0" * 64),
+    ],
+    ids=["instruction", "decision", "formulation", "value", "digest"],
+)
+def test_what_decides_the_code_cannot_be_edited(edit, tuned, written):
+    values = json.loads(written.read_text())
+    edit(values)
+    change(written, **values)
+    with pytest.raises(FileFormatError, match=r"not those that were written.*promote again"):
+        schedule_file.read(written, tuned.device)
+
+
+def test_schedule_of_an_earlier_schema_is_refused(tuned, written):
+    change(written, schema=1)
+    with pytest.raises(FileFormatError, match="1"):
+        schedule_file.read(written, tuned.device)
 
 
 def test_explicit_padding_goes_there_and_back(host, small, tmp_path):
     workload = replace(small, output_shape=(1, 4, 3, 9, 9), padding=(1, 0, 2))
     default = schedule.default_schedule(workload, host)
-    assert schedule.read(schedule.write(default, tmp_path), host.name) == default
+    assert schedule_file.read(schedule_file.write(default, tmp_path), host.name) == default
 
 
 @pytest.mark.parametrize("padding", [[1, 0], [1, 0, -1], [1, 0, 2.0], 1, None])
 def test_padding_that_is_none_is_refused(padding, tuned, written):
     change(written, workload={**tuned.workload.to_dict(), "padding": padding})
     with pytest.raises(FileFormatError, match=r"not those of a schedule: .* with padding="):
-        schedule.read(written, tuned.device)
+        schedule_file.read(written, tuned.device)
 
 
 def test_missing_field_is_named(tuned, written):
@@ -161,63 +187,39 @@ def test_missing_field_is_named(tuned, written):
     del values["trace"]
     written.write_text(json.dumps(values))
     with pytest.raises(FileFormatError, match="trace"):
-        schedule.read(written, tuned.device)
-
-
-@pytest.mark.parametrize(
-    "trace",
-    [
-        [[], 3],
-        ["x", 1],
-        [[["GetSBlock", [], ["no such block", "main"], ["b0"]]], []],
-        [[["NoSuchInstruction", [], [], []]], []],
-        [[["SampleCategorical", [], [[1, 2], [0.5, 0.5]], ["v0"]]], [[0, 7]]],
-        [[[]], []],
-    ],
-    ids=str,
-)
-def test_trace_that_does_not_fit_is_refused(trace, tuned, host):
-    with pytest.raises(SignatureError, match="it does not fit the definition"):
-        replace(tuned, trace=trace).apply(host)
-
-
-def test_trace_of_another_workload_is_refused(host, small):
-    padded = schedule.point_schedule(small, host, Point("phases", "rows", 1))
-    unpadded = Workload.make((1, 2, 2, 4, 3), (2, 2, 2, 8, 3), (1, 4, 4, 8, 8), 2)
-    with pytest.raises(SignatureError, match=f"apply trace with {unpadded.id}"):
-        replace(padded, workload=unpadded).apply(host)
+        schedule_file.read(written, tuned.device)
 
 
 def test_nothing_is_found_in_empty_or_absent_folders(host, small, tmp_path):
-    assert schedule.find(small, host, [tmp_path, tmp_path / "absent"]) is None
+    assert schedule_file.find(small, host, [tmp_path, tmp_path / "absent"]) is None
 
 
 def test_nearest_folder_comes_first(tuned, host, tmp_path):
-    schedule.write(replace(tuned, origin={"trials": 1}), tmp_path / "far")
-    schedule.write(replace(tuned, origin={"trials": 2}), tmp_path / "near")
-    found = schedule.find(tuned.workload, host, [tmp_path / "near", tmp_path / "far"])
+    schedule_file.write(replace(tuned, origin={"trials": 1}), tmp_path / "far")
+    schedule_file.write(replace(tuned, origin={"trials": 2}), tmp_path / "near")
+    found = schedule_file.find(tuned.workload, host, [tmp_path / "near", tmp_path / "far"])
     assert found.origin == {"trials": 2}
 
 
 def test_fallbacks_are_looked_for_in_their_order(tuned, host, tmp_path):
     device = replace(host, name="mine", fallback=("first", "second"))
     for name in ("second", "first", "unrelated"):
-        schedule.write(replace(tuned, device=name), tmp_path)
-    assert schedule.find(tuned.workload, device, [tmp_path]).device == "first"
+        schedule_file.write(replace(tuned, device=name), tmp_path)
+    assert schedule_file.find(tuned.workload, device, [tmp_path]).device == "first"
 
 
 def test_own_schedule_far_away_goes_before_a_fallback_nearby(tuned, host, tmp_path):
     device = replace(host, name="mine", fallback=("first",))
-    schedule.write(replace(tuned, device="first"), tmp_path / "near")
-    schedule.write(replace(tuned, device="mine"), tmp_path / "far")
-    found = schedule.find(tuned.workload, device, [tmp_path / "near", tmp_path / "far"])
+    schedule_file.write(replace(tuned, device="first"), tmp_path / "near")
+    schedule_file.write(replace(tuned, device="mine"), tmp_path / "far")
+    found = schedule_file.find(tuned.workload, device, [tmp_path / "near", tmp_path / "far"])
     assert found.device == "mine"
 
 
 def test_device_that_is_no_fallback_does_not_serve(tuned, host, tmp_path):
-    schedule.write(tuned, tmp_path)
+    schedule_file.write(tuned, tmp_path)
     device = replace(host, name="mine", fallback=())
-    assert schedule.find(tuned.workload, device, [tmp_path]) is None
+    assert schedule_file.find(tuned.workload, device, [tmp_path]) is None
 
 
 @pytest.mark.parametrize(
@@ -244,9 +246,9 @@ def test_default_point_stands_in_where_copies_are_too_large_with_these_cores(
     found = (p for p in llvm.points(workload, one) if p.formulation.startswith(formulation))
     point = next(p for p in found if small(p, one) and not small(p, four))
     its = schedule.point_schedule(workload, one, point)
-    schedule.write(its, tmp_path)
-    assert schedule.find(workload, one, [tmp_path]) == its
-    other = schedule.find(workload, four, [tmp_path])
+    schedule_file.write(its, tmp_path)
+    assert schedule_file.find(workload, one, [tmp_path]) == its
+    other = schedule_file.find(workload, four, [tmp_path])
     assert other == schedule.default_schedule(workload, four)
     assert small(Point(**other.decisions), four)
 
@@ -254,15 +256,10 @@ def test_default_point_stands_in_where_copies_are_too_large_with_these_cores(
 def test_stale_schedule_is_an_error_and_not_passed_over(tuned, written, host, tmp_path):
     change(written, signature={"tvm": "0.26.0", "definition": definition.VERSION})
     with pytest.raises(SignatureError):
-        schedule.find(tuned.workload, host, [tmp_path])
+        schedule_file.find(tuned.workload, host, [tmp_path])
 
 
-def test_command_that_tunes_names_a_device_that_the_catalogue_has():
-    assert schedule.how_to_tune("n1", "x86-64-v3").endswith("--device x86-64-v3 --workloads n1")
-    assert schedule.how_to_tune("n1", "znver9").endswith("--device host --workloads n1")
-
-
-def test_formulation_of_another_version_is_told(tuned, written, host):
-    change(written, formulation="amx-9")
+def test_formulation_of_another_version_is_told(tuned, host, tmp_path):
+    written = schedule_file.write(replace(tuned, formulation="amx-9"), tmp_path)
     with pytest.raises(FileFormatError, match=r"its formulation amx-9 .* promote again"):
-        schedule.find(tuned.workload, replace(host, name=tuned.device), [written.parents[1]])
+        schedule_file.find(tuned.workload, replace(host, name=tuned.device), [written.parents[1]])

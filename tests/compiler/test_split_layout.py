@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("tvm")
 
 from tvm_conv3dt import device as catalogue
-from tvm_conv3dt.compiler import schedule
+from tvm_conv3dt.compiler import schedule, schedule_file
 from tvm_conv3dt.compiler.spaces import llvm
 from tvm_conv3dt.compiler.spaces.point import Point
 from tvm_conv3dt.compiler.split_layout import SPLIT, SplitLayout
@@ -78,6 +78,6 @@ def test_many_threads_are_left_to_vectors(cores, split, tmp_path):
     device = replace(catalogue.get("x86-64-v4-amx"), cores=cores)
     assert any(each.startswith(SPLIT) for each in llvm.formulations(workload, device)) == split
     point = Point("amx-split-2x2-phases", "rows", 2, 2)
-    schedule.write(schedule.point_schedule(workload, device, point), tmp_path)
-    found = schedule.find(workload, device, [tmp_path])
+    schedule_file.write(schedule.point_schedule(workload, device, point), tmp_path)
+    found = schedule_file.find(workload, device, [tmp_path])
     assert (found is not None) == split

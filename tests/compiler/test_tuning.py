@@ -12,7 +12,7 @@ pytest.importorskip("xgboost")
 
 from tvm_conv3dt import cpu
 from tvm_conv3dt import device as catalogue
-from tvm_conv3dt.compiler import promote, schedule, tuning
+from tvm_conv3dt.compiler import promote, schedule, schedule_file, tuning
 from tvm_conv3dt.compiler.search import evolution, measurer
 from tvm_conv3dt.compiler.search.measurer import Failure, Measurer
 from tvm_conv3dt.errors import DeviceError, PlatformError, SignatureError, TuningError
@@ -71,7 +71,7 @@ def test_tuning_ends_in_a_schedule_of_what_was_searched(tune, folder, host, tmp_
         ("tiny", number, 3, None) for number in (1, 2, 3)
     ]
     assert reports[-1].best_ms == min(each.milliseconds for each in reports)
-    assert schedule.read(promoted.path, host.name) == promoted.schedule
+    assert schedule_file.read(promoted.path, host.name) == promoted.schedule
     assert promoted.schedule.origin["trials"] == 3
     assert len(records(folder)) == 3
 

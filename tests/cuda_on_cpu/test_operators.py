@@ -10,7 +10,7 @@ from compiler.geometries import COMMON, make
 
 from tvm_conv3dt import device as devices
 from tvm_conv3dt import workload_set
-from tvm_conv3dt.compiler import schedule
+from tvm_conv3dt.compiler import schedule, schedule_file
 from tvm_conv3dt.compiler.spaces import cuda
 from tvm_conv3dt.paths import schedule_folders
 from tvm_conv3dt.spec import ACTIVATIONS, Workload
@@ -24,7 +24,7 @@ CI_LAYERS = [(each.name, each.workload) for each in workload_set.resolve_all(("c
 
 def schedule_of(workload: Workload, device: devices.Device) -> schedule.Schedule:
     """What `build --allow-untuned` takes."""
-    found = schedule.find(workload, device, schedule_folders())
+    found = schedule_file.find(workload, device, schedule_folders())
     return found or schedule.default_schedule(workload, device)
 
 

@@ -11,7 +11,7 @@ pytest.importorskip("xgboost")
 
 from tvm_conv3dt import cuda_driver
 from tvm_conv3dt import device as catalogue
-from tvm_conv3dt.compiler import kernel, measuring, promote, schedule, tuning
+from tvm_conv3dt.compiler import kernel, measuring, promote, schedule, schedule_file, tuning
 from tvm_conv3dt.compiler.cuda_pipeline import CUDA
 from tvm_conv3dt.compiler.packing import define_packing
 from tvm_conv3dt.compiler.search import evolution, worker
@@ -176,7 +176,7 @@ def test_tuning_ends_in_a_schedule(dtype, gpu, tmp_path, monkeypatch):
         [named], H100, trials=4, threads=1, logs=tmp_path / "logs", schedules=tmp_path
     )
     assert promoted.path.parent == tmp_path / "cuda-sm90"
-    found = schedule.read(promoted.path, "cuda-sm90")
+    found = schedule_file.read(promoted.path, "cuda-sm90")
     assert found == promoted.schedule
     assert found.measurement.processor == "NVIDIA H100"
     assert found.origin["trials"] == 4

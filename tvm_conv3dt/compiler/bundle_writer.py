@@ -15,7 +15,14 @@ import tvm
 
 import tvm_conv3dt
 from tvm_conv3dt import cudart, paths
-from tvm_conv3dt.compiler import definition, kernel, schedule, target_runtime, wrapper
+from tvm_conv3dt.compiler import (
+    definition,
+    kernel,
+    schedule,
+    schedule_file,
+    target_runtime,
+    wrapper,
+)
 from tvm_conv3dt.compiler.levels import levels_of
 from tvm_conv3dt.compiler.schedule import Schedule
 from tvm_conv3dt.compiler.target import host_of, require_compilable
@@ -119,7 +126,7 @@ def build_bundle(
 def _schedule(
     each: NamedWorkload, device: Device, folders: list[Path], allow_untuned: bool
 ) -> Schedule:
-    found = schedule.find(each.workload, device, folders)
+    found = schedule_file.find(each.workload, device, folders)
     if found is not None:
         return found
     if allow_untuned:

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 import tvm_conv3dt
 from tvm_conv3dt import paths
-from tvm_conv3dt.compiler import definition, schedule
+from tvm_conv3dt.compiler import definition, schedule_file
 from tvm_conv3dt.compiler.bundle_writer import build_bundle
 from tvm_conv3dt.compiler.target import resolve
 from tvm_conv3dt.errors import (
@@ -60,7 +60,7 @@ def bundle_for(workload: Workload) -> Path:
     device = resolve("host")
     folders = paths.schedule_folders()
     try:
-        found = schedule.find(workload, device, folders)
+        found = schedule_file.find(workload, device, folders)
     except SignatureError:
         # Made with another TVM: of no use here, and no reason to fail. `build` says so.
         found, folders = None, []

@@ -10,10 +10,16 @@ from statistics import median, quantiles
 from typing import Any
 
 from tvm_conv3dt import paths
-from tvm_conv3dt.compiler import schedule as schedules_of
+from tvm_conv3dt.compiler import schedule_file
 from tvm_conv3dt.compiler.fleet.recruiter import FleetSettings
 from tvm_conv3dt.compiler.measuring import measurer_for
-from tvm_conv3dt.compiler.schedule import Measurement, Schedule, default_schedule
+from tvm_conv3dt.compiler.schedule import (
+    Measurement,
+    Schedule,
+    default_schedule,
+    how_to_tune,
+    trace_json,
+)
 from tvm_conv3dt.compiler.search.log import TuningLog
 from tvm_conv3dt.compiler.search.measurer import AnyMeasurer, Candidate, Failure, Request
 from tvm_conv3dt.compiler.spaces.point import AnyPoint, point_of
@@ -106,12 +112,12 @@ def promote(
     for each in named:
         log = TuningLog(logs, device, each.workload)
         if not log.exists:
-            mend = f"tune it: {schedules_of.how_to_tune(each.workload.id, device.name)}"
+            mend = f"tune it: {how_to_tune(each.workload.id, device.name)}"
             rule = f"there is no log at {log.path}"
             raise TuningError(describe("promote", "workload", each.name, rule, mend))
         with log.reading():
             best = _best(log, top, measurer)
-            result.append(Promotion(each.name, best, schedules_of.write(best, schedules)))
+            result.append(Promotion(each.name, best, schedule_file.write(best, schedules)))
             if keep is not None:
                 log.prune(keep)
     return result
@@ -121,7 +127,7 @@ def _best(log: TuningLog, top: int, measurer: AnyMeasurer) -> Schedule:
     candidates = [default_schedule(log.workload, log.device)]
     for record in _top_records(log, top):
         point = point_of(record.trace)
-        trace = schedules_of.trace_json(record.trace)
+        trace = trace_json(record.trace)
         if trace not in [each.trace for each in candidates]:
             candidates.append(
                 replace(

@@ -15,6 +15,7 @@ from tvm.s_tir import meta_schedule as ms
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler import kernel, schedule
 from tvm_conv3dt.compiler.search.log import TuningLog
+from tvm_conv3dt.compiler.signature import signature
 from tvm_conv3dt.compiler.target import target_of
 from tvm_conv3dt.errors import FileFormatError, FileWriteError, SignatureError, TuningError
 from tvm_conv3dt.spec import Workload
@@ -145,7 +146,7 @@ def test_another_devices_log_is_refused(filled, host, small, tmp_path):
 
 
 def test_log_of_another_tvm_is_refused(filled):
-    change(filled, signature={**schedule.signature(), "tvm": "0.26.0"})
+    change(filled, signature={**signature(), "tvm": "0.26.0"})
     for read in (filled.runs, filled.database):
         with pytest.raises(SignatureError, match=r"0\.26\.0.*; remove .* and tune again"):
             read()
@@ -246,6 +247,7 @@ def test_log_is_read_in_a_process_that_has_made_no_such_schedule(offered, tmp_pa
 from pathlib import Path
 from tvm_conv3dt import device
 from tvm_conv3dt.compiler.search.log import TuningLog
+from tvm_conv3dt.compiler.signature import signature
 from tvm_conv3dt.compiler.spaces import llvm
 from tvm_conv3dt.spec import Workload
 llvm.TILES = {offered}

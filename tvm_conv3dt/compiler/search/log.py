@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from tvm.s_tir import meta_schedule as ms
 
 from tvm_conv3dt.compiler import kernel
-from tvm_conv3dt.compiler.schedule import check_signature, signature
+from tvm_conv3dt.compiler.signature import check_signature, signature
 from tvm_conv3dt.compiler.spaces.point import formulations_in
 from tvm_conv3dt.compiler.spaces.space import space_of
 from tvm_conv3dt.device import Device
