@@ -68,8 +68,7 @@ def _within_bounds(path: Path, found: Schedule, device: Device) -> bool:
         return space.within_bounds(found.layout(device), device, point)
     except (KeyError, TypeError, ValueError) as error:
         rule = f"its formulation {found.formulation} with its decisions is none that this version knows"
-        mend = "remove it, or promote again"
-        raise FileFormatError(describe("read", "schedule", str(path), rule, mend)) from error
+        raise _refused(path, rule) from error
 
 
 def read(path: Path, device: str) -> Schedule:
@@ -100,19 +99,19 @@ def read(path: Path, device: str) -> Schedule:
         )
     except (KeyError, TypeError, ValueError) as error:
         rule = f"its fields are not those of a schedule: {show(str(error))}"
-        raise FileFormatError(
-            describe("read", "schedule", str(path), rule, "remove it, or promote again")
-        ) from error
+        raise _refused(path, rule) from error
     if schedule.workload.id != path.stem:
         rule = f"it holds the workload {schedule.workload.id}"
-        raise FileFormatError(describe("read", "schedule", str(path), rule, "rename it"))
+        raise _refused(path, rule, "rename it")
     if digest != _digest(schedule):
         # TVM ends the process on some traces that lack an instruction.
         rule = "its formulation, decisions and trace are not those that were written: their digest is another"
-        raise FileFormatError(
-            describe("read", "schedule", str(path), rule, "remove it, or promote again")
-        )
+        raise _refused(path, rule)
     return schedule
+
+
+def _refused(path: Path, rule: str, mend: str = "remove it, or promote again") -> FileFormatError:
+    return FileFormatError(describe("read", "schedule", str(path), rule, mend))
 
 
 def _digest(schedule: Schedule) -> str:

@@ -54,11 +54,6 @@ class _Samples:
     def add(self, seconds: Sequence[float], quiet: bool) -> None:
         (self.quiet if quiet else self.disturbed).append(seconds)
 
-    def settle(self, disturbed: bool) -> None:
-        """Forget disturbed turns, unless they count."""
-        if not disturbed:
-            self.disturbed.clear()
-
     @property
     def seconds(self) -> list[float]:
         return [each for turn in (*self.quiet, *self.disturbed) for each in turn]
@@ -169,8 +164,9 @@ class Contest:
         }
         # The same rule for everybody, by what was probed beside the turns and never by their own times.
         disturbed = not all(each.quiet for each in found.values())
-        for each in found.values():
-            each.settle(disturbed)
+        if not disturbed:
+            for each in found.values():
+                each.disturbed.clear()
         entries = tuple(
             Entry(key[0], *variants[key], Timing.of(each.seconds)) for key, each in found.items()
         )
@@ -257,7 +253,8 @@ class Contest:
             samples = self._machine_samples[name]
             turn = partial(self._machine_turn, name, _CEILING_SECONDS)
             samples.add(*self._watch.take(turn))
-            samples.settle(disturbed=not samples.quiet)
+            if samples.quiet:
+                samples.disturbed.clear()
 
     def _rates(self) -> Mapping[str, float]:
         """Return how fast the machine is at this moment at what is watched."""

@@ -80,14 +80,17 @@ class Watch:
     ) -> tuple[_Answer, bool]:
         """Take a turn in a moment that is quiet before and after it, or as it is where half the patience has gone by.
 
-        Return its answer, and whether the moment was quiet.
-
         Parameters
         ----------
         turn : callable
             Does it, and returns its answer.
         final : callable, optional
             Says of an answer whether it stands, however disturbed the machine was.
+
+        Returns
+        -------
+        tuple of (answer, bool)
+            What the turn returned, and whether the moment was quiet or the answer stands anyhow.
         """
         if not self._seen:
             for _ in range(_FIRST):

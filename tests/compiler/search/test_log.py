@@ -247,7 +247,6 @@ def test_log_is_read_in_a_process_that_has_made_no_such_schedule(offered, tmp_pa
 from pathlib import Path
 from tvm_conv3dt import device
 from tvm_conv3dt.compiler.search.log import TuningLog
-from tvm_conv3dt.compiler.signature import signature
 from tvm_conv3dt.compiler.spaces import llvm
 from tvm_conv3dt.spec import Workload
 llvm.TILES = {offered}
