@@ -1,5 +1,6 @@
 """Is a worker that ends, hangs or cannot start told apart, and is it gone afterwards?"""
 
+import signal
 import sys
 
 import pytest
@@ -47,6 +48,38 @@ def test_worker_that_hangs_is_ended(worker):
 def test_closed_worker_is_gone(worker):
     worker.close()
     assert worker._process.poll() is not None
+
+
+@pytest.mark.parametrize("patience, code", [(60.0, 3), (0.0, -signal.SIGKILL)])
+def test_closed_worker_ends_by_itself_where_there_is_patience(tmp_path, patience, code):
+    (tmp_path / "orderly_worker.py").write_text(
+        "import sys, time\n"
+        "from multiprocessing.connection import Connection\n"
+        "with Connection(int(sys.argv[1])) as connection:\n"
+        "    connection.send('ready')\n"
+        "    try:\n"
+        "        connection.recv()\n"
+        "    except EOFError:\n"
+        "        time.sleep(0.5)\n"
+        "        sys.exit(3)\n"
+    )
+    started = WorkerProcess("orderly_worker", [], {"PYTHONPATH": str(tmp_path)})
+    assert started.receive(60) == "ready"
+    started.close(patience)
+    assert started._process.poll() == code
+
+
+def test_closed_worker_that_does_not_end_is_ended(tmp_path):
+    (tmp_path / "deaf_worker.py").write_text(
+        "import sys, time\n"
+        "from multiprocessing.connection import Connection\n"
+        "Connection(int(sys.argv[1])).send('ready')\n"
+        "time.sleep(600)\n"
+    )
+    started = WorkerProcess("deaf_worker", [], {"PYTHONPATH": str(tmp_path)})
+    assert started.receive(60) == "ready"
+    started.close(patience=0.1)
+    assert started._process.poll() == -signal.SIGKILL
 
 
 def test_variables_are_set_and_taken_away(tmp_path, monkeypatch):

@@ -129,9 +129,11 @@ class WorkerProcess:
         self.close()
         raise WorkerTimeoutError(timeout)
 
-    def close(self) -> None:
-        """End the process."""
+    def close(self, patience: float = 0.0) -> None:
+        """End the process; it has `patience` seconds to do so itself once its connection is closed."""
         self._connection.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience)
         self._kill()
 
     def _lost(self) -> WorkerLostError:

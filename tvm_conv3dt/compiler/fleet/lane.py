@@ -16,6 +16,7 @@ from tvm_conv3dt.worker_process import WorkerProcess
 __all__ = ["HAVING_A_BOARD", "Job", "Lane", "State"]
 
 _START_SECONDS = 120.0
+_END_SECONDS = 5.0
 _WORKER = "tvm_conv3dt.compiler.fleet.worker"
 
 
@@ -149,6 +150,9 @@ class Lane:
         return job
 
     def close(self) -> None:
-        """End the process, and with it its session."""
+        """End the process, and with it its session.
+
+        A session that is idle ends in order: a server of TVM's own serves nobody any more after one that was cut off.
+        """
         self.stop_asking()
-        self._worker.close()
+        self._worker.close(patience=_END_SECONDS if self.state is State.FREE else 0.0)
