@@ -70,6 +70,14 @@ def log(host, small, tmp_path):
     return TuningLog(tmp_path, host, small)
 
 
+@pytest.fixture(scope="module")
+def twelve(host, small, tmp_path_factory):
+    """The points that a search of twelve trials proposes, in their order."""
+    log = TuningLog(tmp_path_factory.mktemp("logs"), host, small)
+    search(log, judge := Judge(4.0, 3.0, 2.0, 1.0), 12)
+    return points_of(judge, log)
+
+
 def points_of(judge, log):
     found = []
     for request in judge.requests:
@@ -85,18 +93,13 @@ def test_default_point_is_tried_first(log, small, host):
     assert points_of(judge, log) == [default_point(small, host)]
 
 
-def test_candidates_are_points_of_the_space(log, small, host):
-    judge = Judge(4.0, 3.0, 2.0, 1.0)
-    search(log, judge, 12)
-    found = points_of(judge, log)
-    assert len(found) == 12
-    assert set(found) <= set(points(small, host))
+def test_candidates_are_points_of_the_space(twelve, small, host):
+    assert len(twelve) == 12
+    assert set(twelve) <= set(points(small, host))
 
 
-def test_no_candidate_is_proposed_twice(log):
-    judge = Judge(4.0, 3.0, 2.0, 1.0)
-    search(log, judge, 12)
-    found = points_of(judge, log)[1:]  # the default point may be met again
+def test_no_candidate_is_proposed_twice(twelve):
+    found = twelve[1:]  # the default point may be met again
     assert len(set(found)) == len(found)
 
 
@@ -195,22 +198,10 @@ def test_interruption_keeps_records_and_counts(log):
     assert len(log.database().get_all_tuning_records()) >= 2
 
 
-def test_same_seed_proposes_the_same(host, small, tmp_path):
-    found = []
-    for name in ("one", "two"):
-        log = TuningLog(tmp_path / name, host, small)
-        search(log, judge := Judge(4.0, 3.0, 2.0, 1.0), 8)
-        found.append(points_of(judge, log))
-    assert found[0] == found[1]
-
-
-def test_another_seed_proposes_something_else(host, small, tmp_path):
-    found = []
-    for seed in (1, 2):
-        log = TuningLog(tmp_path / str(seed), host, small)
-        search(log, judge := Judge(4.0, 3.0, 2.0, 1.0), 8, seed=seed)
-        found.append(points_of(judge, log))
-    assert found[0] != found[1]
+@pytest.mark.parametrize(("seed", "same"), [(3, True), (4, False)])
+def test_same_seed_proposes_the_same_and_another_something_else(seed, same, log, twelve):
+    search(log, judge := Judge(4.0, 3.0, 2.0, 1.0), 8, seed=seed)
+    assert (points_of(judge, log) == twelve[:8]) == same
 
 
 GPU = catalogue.get("cuda-sm90")
