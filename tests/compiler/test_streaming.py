@@ -21,8 +21,8 @@ WORKLOADS = {
     "whole vectors": Workload.make(
         (1, 2, 3, 5, 4), (3, 3, 3, 32, 4), (1, 4, 6, 10, 32), 2, bias=True
     ),
-    "rows that are not aligned": Workload.make(
-        (1, 2, 3, 5, 3), (2, 2, 2, 17, 3), (1, 4, 6, 10, 17), 2
+    "vectors of half the bytes": Workload.make(
+        (1, 2, 3, 5, 3), (2, 2, 2, 16, 3), (1, 4, 6, 10, 16), 2, dtype="float16"
     ),
 }
 
@@ -58,10 +58,10 @@ def test_streamed_result_is_exact_at_any_address(name, offset, host, streams_all
     workload = WORKLOADS[name]
     built = compiled(workload, host, stream=1)
     x, filters, bias = integer_data(workload, seed=0)
-    packed = tvm.runtime.empty(built.packed_shape, "float32")
+    packed = tvm.runtime.empty(built.packed_shape, built.packed_dtype)
     built.pack(tvm.runtime.tensor(filters), packed)
     size = int(np.prod(workload.output_shape))
-    memory = aligned_empty((size + 2 * offset,), np.dtype("float32"))
+    memory = aligned_empty((size + 2 * offset,), workload.numpy_dtype)
     memory[...] = np.nan
     y = memory[offset : offset + size].reshape(workload.output_shape)
     constants = () if bias is None else (tvm.runtime.tensor(bias),)
@@ -82,6 +82,25 @@ def test_code_has_streaming_stores_where_they_are_chosen(stream, host, streams_a
 
 def test_small_output_is_not_streamed(host):
     assert point.stream_candidates(WORKLOADS["whole vectors"], host) == [0]
+
+
+@pytest.mark.parametrize(
+    ("channels", "data_format", "streamed"),
+    [
+        (32, "NDHWC", True),
+        (20, "NDHWC", False),
+        (8, "NDHWC", True),
+        (5, "NDHWC", False),
+        (20, "NCDHW", True),
+    ],
+)
+def test_vectors_that_are_not_aligned_are_not_streamed(
+    channels, data_format, streamed, host, streams_all
+):
+    workload = Workload.make(
+        (1, 2, 3, 5, 3), (2, 2, 2, channels, 3), (1, 4, 6, 10, channels), 2
+    ).recast(data_format=data_format)
+    assert (1 in point.stream_candidates(workload, host)) == streamed
 
 
 def test_other_architectures_are_not_streamed(streams_all):

@@ -45,7 +45,7 @@ SHORTER = (
     "n1_x4x8x31x64_k1x1x1_y4x8x31x16_s1x1x1_d1x1x1_valid_bf16_ndhwc",
     "n1_x2x3x1x32_k2x2x3_y4x6x3x32_s2x2x1_d1x1x1_valid_bf16_ndhwc",
 )
-STREAMED = "n1_x8x64x64x1_k1x2x2_y16x129x129x33_s2x2x2_d1x1x1_valid_f32_ndhwc"
+STREAMED = "n1_x8x64x64x1_k1x2x2_y16x129x129x32_s2x2x2_d1x1x1_valid_f32_ndhwc"
 
 Job = tuple[str, "dict | None"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from tvm_conv3dt.compiler.spaces.point import stream_candidates
+from tvm_conv3dt.compiler.spaces.point import outgrows_caches
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import Workload
 
@@ -38,7 +38,7 @@ def fetch(device: Device, working_set: float) -> float:
 
 def write(workload: Workload, device: Device, stream: int) -> float:
     """Return the cycles that the memory takes for an output larger than the caches, beyond those that hide behind arithmetic."""
-    if 1 not in stream_candidates(workload, device):
+    if not outgrows_caches(workload, device):
         return 0.0
     # What is stored through the caches is read first.
     moved = prod(workload.output_shape) * workload.itemsize * (1 if stream else 2)
