@@ -32,6 +32,7 @@ from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.operands import Operands
 from tvm_conv3dt.compiler.pair_layout import PairLayout
 from tvm_conv3dt.compiler.pair_products import add_pair, pair
+from tvm_conv3dt.compiler.part_layout import PartLayout
 from tvm_conv3dt.compiler.place import Place
 from tvm_conv3dt.compiler.taps import Tap, inside, tap_of
 
@@ -48,7 +49,8 @@ def define_channels(layout: Layout, operands: Operands, name: str) -> Any:
     """
     workload, axes = layout.workload, layout.axes
     packed, padded = operands.packed, _rows(layout, operands)
-    pairs = layout.pairs if isinstance(layout, PairLayout) else 0
+    pairs = isinstance(layout, PairLayout)
+    parts = layout.parts if isinstance(layout, PartLayout) else 1
     zero = tirx.const(0, "float16" if isinstance(layout, HalfLayout) else workload.sum_dtype)
 
     def read(index: Any, taps: Sequence[Any]) -> tuple[list[Any], list[Any], list[list[Any]]]:
@@ -79,7 +81,8 @@ def define_channels(layout: Layout, operands: Operands, name: str) -> Any:
             left = pair(*(padded(n, *positions, ci * 2 + e) for e in range(2)))
             found = add_pair(left, pair(*(packed[(*filter_, e)] for e in range(2))))
         else:
-            found = padded(n, *positions, ci) * packed[filter_]
+            channel = ci * parts + v % parts if parts > 1 else ci
+            found = padded(n, *positions, channel) * packed[filter_]
         return _where(present, found, zero)
 
     domain = [workload.batch]
@@ -90,7 +93,7 @@ def define_channels(layout: Layout, operands: Operands, name: str) -> Any:
         accumulator = _sum_in_blocks(layout, domain, product, lambda *turn: read(*turn)[-1])
     else:
         taps = [te.reduce_axis((0, t), f"j{a}") for t, a in zip(layout.taps, "dhw", strict=True)]
-        ci = te.reduce_axis((0, pairs or workload.in_channels), "ci")
+        ci = te.reduce_axis((0, layout.sum_channels), "ci")
 
         def total(*index: Any) -> Any:
             each = product(index, taps, ci) if workload.reached else zero
@@ -98,12 +101,21 @@ def define_channels(layout: Layout, operands: Operands, name: str) -> Any:
 
         accumulator = te.compute(domain, total, "accumulator", varargs_names=_NAMES)
 
+    def total_of(index: Any) -> Any:
+        """Return the sum of an output channel, of all lanes that it has."""
+        *where, v = index
+        lanes = [accumulator(*where, v * parts + part if parts > 1 else v) for part in range(parts)]
+        while len(lanes) > 1:
+            lanes = [a + b for a, b in zip(lanes[::2], lanes[1::2], strict=True)]
+        return lanes[0]
+
     def result(*index: Any) -> Any:
         channel = block_start(index[-2], layout.lanes, layout.channels) + index[-1]
-        total = widen(accumulator(*index), accumulator.dtype)
+        total = widen(total_of(index), accumulator.dtype)
         return operands.result(total, layout.channel(channel)[-1])
 
-    return te.compute(accumulator.shape, result, name, varargs_names=_NAMES)
+    shape = (*domain[:-1], layout.stored_lanes)
+    return te.compute(shape, result, name, varargs_names=_NAMES)
 
 
 def _where(conditions: Iterable[list[Any]], value: Any, zero: Any) -> Any:
@@ -158,6 +170,8 @@ def _rows(layout: Layout, operands: Operands) -> Callable[..., Any]:
         source = _halves(layout, operands)
     else:
         source = operands.rows(layout)
+    if isinstance(layout, PartLayout) and layout.packed_channels > layout.workload.in_channels:
+        source = _filled(layout, source)
     if not layout.padded:
         return source
     before, after = layout.halo
@@ -172,6 +186,16 @@ def _rows(layout: Layout, operands: Operands) -> Callable[..., Any]:
     shape = (layout.workload.batch, *layout.row_sizes, before + width + after, channels)
     padded: Callable[..., Any] = te.compute(shape, element, "padded")
     return padded
+
+
+def _filled(layout: PartLayout, source: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what gives an element of the input, and zero beyond its channels."""
+
+    def element(n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
+        zero = tirx.const(0, layout.packed_dtype)
+        return tirx.if_then_else(c < layout.workload.in_channels, source(n, d, h, w, c), zero)
+
+    return element
 
 
 def _halves(layout: PairLayout | HalfLayout, operands: Operands) -> Callable[..., Any]:
@@ -199,6 +223,6 @@ def place_of(layout: Layout, index: Any) -> Place:
     width = layout.axes[2]
     w = qw * width.stride + phases[2]
     exists = [w < width.output] * (not width.exact)
-    if layout.channels < layout.lanes:
+    if layout.channels < layout.stored_lanes:
         exists.append(channel < layout.channels)
     return Place(n, (qd, phases[0]), (qh, phases[1]), w, out_channel, exists)

@@ -78,6 +78,12 @@ class Layout(Rows):
         return -(-self.channels // self.lanes)
 
     @property
+    def together(self) -> int:
+        """Results of a position that stand together in the output."""
+        folded = self.axes[2].phases if self.folded[2] else 1
+        return folded * self.workload.out_channels
+
+    @property
     def rows(self) -> int:
         """Positions of the height."""
         return self.axes[1].quotients
@@ -158,18 +164,33 @@ class Layout(Rows):
         return (self.blocks, *taps, self.packed_channels, self.lanes)
 
     @property
+    def stored_lanes(self) -> int:
+        """Lanes of a vector of results."""
+        return self.lanes
+
+    @property
+    def sum_channels(self) -> int:
+        """Turns of the sum over input channels."""
+        return self.workload.in_channels
+
+    @property
     def packed_channels(self) -> int:
         """Input channels of the packed filters, zeros counted in."""
         return self.workload.in_channels
 
     @cached_property
-    def multiplications(self) -> float:
-        """Multiplications of one position, all phases, those by zero filters counted in; mean over phases."""
+    def mean_taps(self) -> float:
+        """Taps of one position, those of zero filters counted in; mean over phases."""
         per_axis = (
             float(a.folded_taps) if folded else a.kernel / a.phases
             for a, folded in zip(self.axes, self.folded, strict=True)
         )
-        return prod(per_axis) * self.workload.in_channels
+        return prod(per_axis)
+
+    @property
+    def multiplications(self) -> float:
+        """Multiplications of one lane, for one position; mean over phases."""
+        return self.mean_taps * self.workload.in_channels
 
     def channel(self, c: Any) -> tuple[Any, Any, Any, Any]:
         """Return the phases of depth, height and width (0 where not folded) and the output channel of `c`.

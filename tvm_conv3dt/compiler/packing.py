@@ -24,6 +24,7 @@ from tvm_conv3dt.compiler.mmla import BLOCK
 from tvm_conv3dt.compiler.mmla import DEPTH as QUAD
 from tvm_conv3dt.compiler.mmla_layout import MmlaLayout
 from tvm_conv3dt.compiler.pair_layout import PairLayout
+from tvm_conv3dt.compiler.part_layout import PartLayout
 from tvm_conv3dt.compiler.pieces import piece
 from tvm_conv3dt.compiler.split_layout import SplitLayout
 from tvm_conv3dt.compiler.tap_layout import TapLayout
@@ -67,6 +68,9 @@ def define_packing(layout: AnyLayout, symbol: str) -> tirx.PrimFunc:
         if isinstance(layout, PairLayout):
             cb, td, th, tw, k, v, e = index
             index = cb, td, th, tw, k * 2 + e, v
+        if isinstance(layout, PartLayout):
+            cb, td, th, tw, k, v = index
+            index = cb, td, th, tw, k * layout.parts + v % layout.parts, v // layout.parts
         return _of_output_channels(layout, filters, index, number)
 
     packed = te.compute(layout.packed_shape, element, "packed")

@@ -33,17 +33,17 @@ class PairLayout(Bfloat16Layout):
         return PAIRS + self.formulation
 
     @property
-    def pairs(self) -> int:
+    def sum_channels(self) -> int:
         """Pairs of input channels; a zero fills up the last."""
         return -(-self.workload.in_channels // 2)
 
     @property
     def packed_channels(self) -> int:
         """Input channels, with the zero that fills up the last pair."""
-        return 2 * self.pairs
+        return 2 * self.sum_channels
 
     @cached_property
     def packed_shape(self) -> tuple[int, ...]:
         """Shape of the packed filters: ``[blocks, td, th, tw, pairs, lanes, 2]``."""
         *outer, _, lanes = super().packed_shape
-        return (*outer, self.pairs, lanes, 2)
+        return (*outer, self.sum_channels, lanes, 2)

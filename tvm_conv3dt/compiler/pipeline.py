@@ -29,6 +29,7 @@ from tvm_conv3dt.compiler.prefetching import prefetch_planes
 from tvm_conv3dt.compiler.registers import split_registers
 from tvm_conv3dt.compiler.rolling import roll_planes
 from tvm_conv3dt.compiler.rounding import round_to_bfloat16
+from tvm_conv3dt.compiler.shuffling import shuffle_loads
 from tvm_conv3dt.compiler.streaming import STREAM, stream_stores
 from tvm_conv3dt.compiler.tap_loops import shorten_tap_loops
 from tvm_conv3dt.compiler.task_prefetching import prefetch_tasks
@@ -99,6 +100,7 @@ def _pipeline() -> tuple[Any, Any, Any]:
             _pass(defer_stores),
             s_tir.transform.LoopPartition(),
             tirx.transform.VectorizeLoop(True),
+            _pass(shuffle_loads),
             _pass(round_to_bfloat16),
             _pass(_wide_offsets),
             _pass(multiply_pairs),

@@ -98,6 +98,11 @@ class TapLayout(UnitLayout):
         """Outputs of a position of the width: its phases times the output channels."""
         return self.axes[2].phases * self.workload.out_channels
 
+    @property
+    def together(self) -> int:
+        """Results of a vector of positions, which stand together in the output."""
+        return SQUARE * self.outputs
+
     @cached_property
     def filters(self) -> int:
         """Filters that have products of their own: of so many taps, all output channels."""

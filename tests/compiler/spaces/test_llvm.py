@@ -90,18 +90,25 @@ def test_sampled_decisions_are_a_point_of_the_space(workload):
         assert point_of(sch.trace) in found
 
 
+FOLDINGS = ["phases", "fold-dhw", "fold-hw", "fold-w"]
+
+
 @pytest.mark.parametrize(
     ("workload", "found"),
     [
-        (make(5, 3, 1, kernel=2), ["phases", "fold-dhw", "fold-hw", "fold-w"]),
-        (make(5, 3, 1, kernel=3), ["phases"]),  # taps that differ would be zero filters
-        (make(5, 8, 1, kernel=3), ["phases", "dot"]),
-        (make(5, 8, 1, kernel=2), ["phases", "fold-dhw", "fold-hw", "fold-w", "dot"]),
+        (make(5, 1, 1, kernel=2), FOLDINGS),
+        (make(5, 1, 1, kernel=3), ["phases"]),  # taps that differ would be zero filters
+        (make(5, 3, 1, kernel=3), ["phases", "parts-phases"]),
+        (make(5, 8, 1, kernel=3), ["phases", "parts-phases", "dot"]),
+        (
+            make(5, 8, 1, kernel=2),
+            [*FOLDINGS, "parts-phases", "parts-fold-hw", "parts-fold-w", "dot"],
+        ),
         (make(5, 8, 5, kernel=3), ["phases"]),  # ten outputs of a position
         (make(5, 8, 8), ["phases", "whole-phases"]),
         (make(9, 8, 8), ["phases"]),  # rows that are too long to be whole in a tile
         (make(5, 64, 24, kernel=2), ["phases"]),
-        (make(5, 8, 1, strides=1), ["phases", "dot"]),
+        (make(5, 8, 1, strides=1), ["phases", "parts-phases", "dot"]),
     ],
 )
 def test_formulations_are_those_that_may_serve(workload, found):
@@ -121,7 +128,7 @@ def test_phases_are_folded_where_all_have_the_same_taps(kernel, strides, dilatio
 
 
 def test_axes_that_are_not_folded_may_have_taps_that_differ():
-    workload = Workload.make((1, 2, 3, 5, 3), (3, 2, 2, 1, 3), (1, 4, 6, 10, 1), 2)
+    workload = Workload.make((1, 2, 3, 5, 1), (3, 2, 2, 1, 1), (1, 4, 6, 10, 1), 2)
     assert llvm.formulations(workload, V3) == ["phases", "fold-hw", "fold-w"]
 
 

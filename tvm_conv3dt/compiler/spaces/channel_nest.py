@@ -34,6 +34,7 @@ from tvm_conv3dt.compiler.activation import EXPENSIVE
 from tvm_conv3dt.compiler.definition import ROWS
 from tvm_conv3dt.compiler.half_layout import HalfLayout
 from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.compiler.part_layout import PartLayout
 from tvm_conv3dt.compiler.spaces.point import (
     Choose,
     Family,
@@ -72,7 +73,7 @@ def families(layout: Layout, device: Device) -> Iterator[Family]:
     _, height, width = (axis.quotients for axis in layout.axes)
     for order in ORDERS if small else ORDERS[:2]:
         for vectors in range(1, min(5, layout.blocks) + 1):
-            room = _positions(device, vectors)
+            room = _positions(layout, device, vectors)
             # Rows are put together where one alone does not fill the registers.
             for rows in range(1, min(height, max(1, room // width)) + 1):
                 if layout.turned_back and height % rows:
@@ -87,21 +88,23 @@ def points(layout: Layout, device: Device, family: Family) -> Iterator[Point]:
     """Yield the points of a family."""
     order, vectors, tile_h = family
     tasks = [1] if order == "filters" else task_h_candidates(layout, device, tile_h)
-    streams = stream_candidates(layout.workload, device)
+    streams = stream_candidates(layout, device)
     widths = tile_w_candidates(layout, device, vectors, tile_h)
     for tile_w, stream, task_h in product(widths, streams, tasks):
         yield Point(layout.name, order, vectors, tile_h, tile_w, stream, task_h)
 
 
-def _positions(device: Device, vectors: int) -> int:
+def _positions(layout: Layout, device: Device, vectors: int) -> int:
     """Return the number of positions whose accumulators fit the registers beside their operands."""
     # One register holds the broadcast input, `vectors` hold filters.
-    return (device.vector_registers - 1 - vectors) // vectors
+    room = device.vector_registers - 1 - vectors
+    # LLVM takes some for what it makes of the sums at the end, and then stores others in each turn.
+    return room // (2 * vectors if isinstance(layout, PartLayout) else vectors)
 
 
 def tile_w_candidates(layout: Layout, device: Device, vectors: int, rows: int) -> list[int]:
     """Return the numbers of positions that a row of a tile may have."""
-    room = max(1, _positions(device, vectors) // rows)
+    room = max(1, _positions(layout, device, vectors) // rows)
     if isinstance(layout, WholeLayout):
         return [layout.columns] * (layout.columns <= room)
     return list(range(1, min(room, layout.axes[2].quotients) + 1))
@@ -133,10 +136,7 @@ def _small(layout: Layout, device: Device, tiles: int, rows: int) -> bool:
 
 def stores_vectors(layout: Layout) -> bool:
     """Whether the lanes of each vector stand together in the output."""
-    together = layout.workload.out_channels
-    if layout.folded[2]:
-        together *= layout.axes[2].phases
-    return together % layout.lanes == 0 or not any(layout.folded)
+    return layout.together % layout.stored_lanes == 0 or not any(layout.folded)
 
 
 def apply(
@@ -158,7 +158,7 @@ def apply(
     tile_c = decide("vectors", [vectors])
     tile_h = decide("tile_h", [rows])
     tile_w = decide("tile_w", tile_w_candidates(layout, device, vectors, rows))
-    sch.annotate(y, STREAM, decide("stream", stream_candidates(layout.workload, device)))
+    sch.annotate(y, STREAM, decide("stream", stream_candidates(layout, device)))
     qh_outer, qh_inner = sch.split(qh, [None, tile_h])
     qw_outer, qw_inner = sch.split(qw, [None, tile_w])
     cb_outer, cb_inner = sch.split(cb, [None, tile_c])

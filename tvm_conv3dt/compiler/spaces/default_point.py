@@ -17,6 +17,7 @@ from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.mmla import BLOCK
 from tvm_conv3dt.compiler.mmla_layout import MmlaLayout
 from tvm_conv3dt.compiler.pair_layout import PairLayout
+from tvm_conv3dt.compiler.part_layout import PartLayout
 from tvm_conv3dt.compiler.spaces.channel_nest import stores_vectors
 from tvm_conv3dt.compiler.spaces.dot_nest import asks_ahead
 from tvm_conv3dt.compiler.spaces.llvm import layout_of, points
@@ -158,7 +159,7 @@ def _channel_estimate(layout: Layout, device: Device, point: Point) -> float:
     depth, height, width = layout.axes
     phases, width_phases = prod(layout.phases), layout.phases[2]
     depth_of_sum = layout.multiplications
-    taps = depth_of_sum / workload.in_channels
+    taps = layout.mean_taps
 
     tiles_h = ceil(height.quotients / point.tile_h)
     tiles_w = ceil(layout.columns / point.tile_w)
@@ -224,10 +225,10 @@ def _turning(layout: AnyLayout, positions: int, planes: int, channels: int) -> f
 
 def _tile_cycles(layout: Layout, device: Device, positions: int, vectors: int) -> float:
     """Cycles of one register tile whose operands are in the first cache."""
-    taps = layout.multiplications / layout.workload.in_channels
-    turns, cost, filters = layout.multiplications, 1.0, vectors
+    taps = layout.mean_taps
+    turns, cost, filters = taps * layout.sum_channels, 1.0, vectors
     if isinstance(layout, PairLayout):
-        turns, cost = taps * layout.pairs, _pair_cost(device)
+        cost = _pair_cost(device)
     if isinstance(layout, MmlaLayout):
         # Of a pair of positions and a vector of channels two instructions; they are as fast as multiply-adds.
         turns, cost, filters = taps * layout.quads, float(BLOCK), BLOCK * vectors
@@ -241,5 +242,7 @@ def _tile_cycles(layout: Layout, device: Device, positions: int, vectors: int) -
     if isinstance(layout, HalfLayout):
         whole = whole and layout.channels >= layout.lanes
         sums = positions * vectors * layout.sum_blocks * taps / prod(layout.taps) * _BLOCK_CYCLES
-    stores = positions * filters * (1 if whole else layout.lanes)
+    if isinstance(layout, PartLayout):
+        sums = positions * (layout.parts - 0.5)  # of each a shuffle, and an addition to another
+    stores = positions * filters * (1 if whole else layout.stored_lanes)
     return step * turns + sums + _TAP_CYCLES * taps + _TILE_CYCLES + stores

@@ -21,6 +21,7 @@ from tvm_conv3dt.compiler.mmla import multiplies_blocks
 from tvm_conv3dt.compiler.mmla_layout import MMLA, MmlaLayout
 from tvm_conv3dt.compiler.pair_layout import PAIRS, PairLayout
 from tvm_conv3dt.compiler.pair_products import multiplies_pairs
+from tvm_conv3dt.compiler.part_layout import PARTS, PartLayout
 from tvm_conv3dt.compiler.spaces import channel_nest, dot_nest, mmla_nest, tap_nest, tile_nest
 from tvm_conv3dt.compiler.spaces.point import Choose, Family, Point
 from tvm_conv3dt.compiler.spaces.tap_estimate import tap_formulations
@@ -56,6 +57,8 @@ def layout_of(workload: Workload, device: Device, formulation: str) -> AnyLayout
         return DotLayout(workload, lanes, formulation)
     if formulation.startswith(PAIRS):
         return PairLayout(workload, lanes, formulation.removeprefix(PAIRS))
+    if formulation.startswith(PARTS):
+        return PartLayout(workload, lanes, formulation.removeprefix(PARTS))
     return Layout(workload, lanes, formulation)
 
 
@@ -118,16 +121,18 @@ def _vector_formulations(workload: Workload, device: Device) -> list[str]:
     lanes = _lanes(workload, device)
     # A matrix unit multiplies pairs too, and many more of them.
     paired = multiplies_pairs(device) and "amx_bf16" not in device.cpu_features
-    found = _channel_formulations(workload, lanes)
+    plain = _channel_formulations(workload, lanes)
+    found = list(plain)
     prefixes = [PAIRS] * (paired and PairLayout.fits(workload))
     prefixes += [MMLA] * (multiplies_blocks(device) and MmlaLayout.fits(workload))
-    found += [prefix + each for prefix in prefixes for each in found]
+    found += [prefix + each for prefix in prefixes for each in plain]
     if adds_halves(device) and HalfLayout.fits(workload):
         # Of use are the lanes that vectors of float32 have not.
         halves = _channel_formulations(workload, 2 * lanes)
         found += [HALVES + f for f in halves if Layout(workload, lanes, f).channels > lanes]
     if workload.out_channels >= lanes:
         return found + [WHOLE + PHASES] * WholeLayout.fits(workload)
+    found += [PARTS + f for f in plain if PartLayout(workload, lanes, f).fits]
     return [*found, *_dots(workload, device, lanes)]
 
 

@@ -63,7 +63,7 @@ def points(layout: MmlaLayout, device: Device, family: Family) -> Iterator[Point
     """Yield the points of a family."""
     order, vectors, tile_h = family
     tasks = [1] if order == "filters" else task_h_candidates(layout, device, tile_h)
-    streams = stream_candidates(layout.workload, device)
+    streams = stream_candidates(layout, device)
     widths = tile_w_candidates(layout, device, vectors, tile_h)
     for tile_w, stream, task_h in product(widths, streams, tasks):
         yield Point(layout.name, order, vectors, tile_h, tile_w, stream, task_h)
@@ -134,7 +134,7 @@ def apply(
     tile_c = decide("vectors", [vectors])
     tile_h = decide("tile_h", [rows])
     tile_w = decide("tile_w", tile_w_candidates(layout, device, vectors, rows))
-    sch.annotate(y, STREAM, decide("stream", stream_candidates(layout.workload, device)))
+    sch.annotate(y, STREAM, decide("stream", stream_candidates(layout, device)))
 
     n, qd, rd, qh, rh, p, rw, cb, i, half, e = sch.get_loops(y)
     qh_outer, qh_inner = sch.split(qh, [None, tile_h])

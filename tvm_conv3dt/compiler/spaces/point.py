@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from tvm import s_tir
 
+from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import DTYPES, Workload
 
@@ -154,27 +155,17 @@ def outgrows_caches(workload: Workload, device: Device) -> bool:
     return device.arch == "x86_64" and size >= _STREAMED_BYTES
 
 
-def stream_candidates(workload: Workload, device: Device, rows: bool = False) -> list[int]:
+def stream_candidates(layout: Layout, device: Device) -> list[int]:
     """Return whether stores may pass by the caches: those of an output that outgrows them, where all of its vectors are aligned.
-
-    With `rows` these go along whole rows of the output, whatever is in them.
 
     A store that is not aligned cannot pass by, and one that does throws out the line that such a neighbour has begun: 20
     channels took eight times as long.
     """
-    return [0, 1] if outgrows_caches(workload, device) and _aligned(workload, device, rows) else [0]
-
-
-def _aligned(workload: Workload, device: Device, rows: bool) -> bool:
-    """Whether vectors of results are, in an output that is: of channels, or of channels that the phases of the width fill up."""
-    if workload.data_format == "NCDHW":
-        return True
+    workload = layout.workload
     lanes = device.vector_bits // (8 * DTYPES[workload.sum_dtype])
-    channels, width = workload.out_channels, workload.phase_axes[2]
-    if not rows and channels >= lanes:
-        return channels % lanes == 0
-    filled = rows or channels * width.stride % lanes == 0
-    return filled and channels * width.output % lanes == 0
+    row = workload.out_channels * layout.axes[2].output
+    aligned = layout.together % lanes == row % lanes == 0 or workload.data_format == "NCDHW"
+    return [0, 1] if outgrows_caches(workload, device) and aligned else [0]
 
 
 def decider(sch: s_tir.Schedule, choose: Choose) -> Decide:

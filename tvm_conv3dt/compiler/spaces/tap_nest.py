@@ -100,7 +100,7 @@ def families(layout: TapLayout, device: Device) -> Iterator[Family]:
 
 def points(layout: TapLayout, device: Device, family: Family) -> Iterator[Point]:
     """Yield the points of a family."""
-    for stream in stream_candidates(layout.workload, device, rows=True):
+    for stream in stream_candidates(layout, device):
         yield Point(layout.name, family.order, family.vectors, family.tile_h, stream=stream)
 
 
@@ -113,7 +113,7 @@ def apply(
     mark(sch, y, layout.name, family.order)
     for name, value in (("vectors", family.vectors), ("tile_h", family.tile_h), ("tile_w", 1)):
         keep(sch, y, name, decide(name, [value]))
-    sch.annotate(y, STREAM, decide("stream", stream_candidates(layout.workload, device, rows=True)))
+    sch.annotate(y, STREAM, decide("stream", stream_candidates(layout, device)))
 
     if layout.filter_blocks == 1:
         rows = register_rows(layout.squares, layout.column_squares, layout.filters)

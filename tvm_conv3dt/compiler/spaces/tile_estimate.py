@@ -45,7 +45,7 @@ def tile_estimate(layout: TileLayout, device: Device, point: Point) -> float:
     workload = layout.workload
     depth = layout.axes[0]
     rows, columns = layout.squares, layout.column_squares
-    taps = layout.multiplications / workload.in_channels
+    taps = layout.mean_taps
     depth_steps = layout.packed_channels // DEPTH
     steps = taps * depth_steps
     phases = prod(layout.phases)

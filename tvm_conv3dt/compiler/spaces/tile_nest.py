@@ -77,7 +77,7 @@ def families(layout: TileLayout, device: Device) -> Iterator[Family]:
 def points(layout: TileLayout, device: Device, family: Family) -> Iterator[Point]:
     """Yield the points of a family."""
     tasks = [(1, 1)] if family.order == "filters" else list(_tasks(layout, device, family.order))
-    for stream, (tiles, planes) in product(stream_candidates(layout.workload, device), tasks):
+    for stream, (tiles, planes) in product(stream_candidates(layout, device), tasks):
         yield Point(
             *(layout.name, family.order, family.vectors, family.tile_h),
             stream=stream,
@@ -157,7 +157,7 @@ def apply(
     mark(sch, y, layout.name, order)
     for name, value in (("vectors", family.vectors), ("tile_h", family.tile_h), ("tile_w", 1)):
         keep(sch, y, name, decide(name, [value]))
-    sch.annotate(y, STREAM, decide("stream", stream_candidates(layout.workload, device)))
+    sch.annotate(y, STREAM, decide("stream", stream_candidates(layout, device)))
 
     n, qd, rd, rh, rw, cb, share, *tiles, mi, nb, i, v = sch.get_loops(stored)
     if order == "filters":
