@@ -13,7 +13,9 @@ Channels ``c`` stand as ``(cb, v)``, blocks of one vector each, and the filters 
 ``packed[cb, td, th, tw, ci, v]`` (see `tvm_conv3dt.compiler.packing`). On an axis that is folded there is one phase
 to loop over, ``j`` counts input positions, and ``c`` says which phase it is (see
 `tvm_conv3dt.compiler.layout`). With pairs of input channels ``ci`` counts pairs, and filters are
-``packed[cb, td, th, tw, ci, v, 2]`` (see `tvm_conv3dt.compiler.pair_layout`). Where float16 is added ``accumulator`` is a
+``packed[cb, td, th, tw, ci, v, 2]`` (see `tvm_conv3dt.compiler.pair_layout`). Where lanes share channels, lane ``v`` of the
+accumulator has channel ``v // parts`` and input channels ``ci * parts + v % parts``, and `y` adds up those of a channel (see
+`tvm_conv3dt.compiler.part_layout`). Where float16 is added ``accumulator`` is a
 sum of blocks ``partial`` (see `tvm_conv3dt.compiler.half_layout`). How it is computed is not said here: that is a design
 space's affair (`tvm_conv3dt.compiler.spaces`).
 """

@@ -2,7 +2,8 @@
 
 Where output channels are in the lanes, packed filters are ``[blocks, td, th, tw, in, lanes]``: one vector of channels
 stands together, and the vectors that one tap reads follow each other in memory. On GPUs the lanes are the channels of a
-tile. Taps that a folded phase does not have, and input channels that fill up a tile, are zero. Where input channels are, packed filters are ``[td, th, tw, out, blocks, lanes]``, and a
+tile. Taps that a folded phase does not have, and input channels that fill up a tile, are zero. Where lanes share output channels, input channels
+are ``[in / parts]`` and lanes ``[out, parts]``. Where input channels are in the lanes, packed filters are ``[td, th, tw, out, blocks, lanes]``, and a
 channel that two blocks share has half of its filter in each: a zero in one of them would make NaN of an
 infinite input.
 """
