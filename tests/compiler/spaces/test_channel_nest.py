@@ -256,7 +256,9 @@ def test_dilation_has_no_family_that_fuses_phases():
     [
         ("phases", 1, True),
         ("phases", 9, True),
-        ("fold-w", 3, False),
+        ("fold-w", 3, True),
+        ("fold-w", 9, True),
+        ("fold-hw", 3, False),
         ("fold-w", 4, True),
         ("fold-hw", 4, True),
         ("fold-h", 4, False),

@@ -114,3 +114,10 @@ def test_rows_that_taps_read_again_are_counted_once():
     )
     device = replace(catalogue.get("x86-64-v4"), cores=2, l2_bytes=2 << 20)
     assert default_point(workload, device).order == "filters"
+
+
+@pytest.mark.parametrize("device", ["x86-64-v3", "x86-64-v4"])
+def test_output_that_outgrows_the_caches_is_written_in_order(device):
+    """And by all phases of a row, one after the other."""
+    large = Workload.make((1, 40, 40, 41, 1), (5, 5, 5, 16, 1), (1, 80, 80, 82, 16), 2)
+    assert default_point(large, catalogue.get(device)).order != "filters"

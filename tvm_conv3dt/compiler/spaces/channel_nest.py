@@ -136,7 +136,7 @@ def _small(layout: Layout, device: Device, tiles: int, rows: int) -> bool:
 
 def stores_vectors(layout: Layout) -> bool:
     """Whether the lanes of each vector stand together in the output."""
-    return layout.together % layout.stored_lanes == 0 or not any(layout.folded)
+    return layout.together == layout.channels or layout.together % layout.stored_lanes == 0
 
 
 def apply(

@@ -194,6 +194,7 @@ def _channel_estimate(layout: Layout, device: Device, point: Point) -> float:
         total = cycles * rows / tasks * ceil(tasks / device.cores)
         total += _TASK_CYCLES * layout.copied
         total += _copying(layout, prod(workload.input_spatial), 0) / device.cores
+        total += write(workload, device, point.stream)
         return total + _turning_back(layout, prod(workload.output_spatial), 0) / device.cores
     tasks = workload.batch * depth.quotients * ceil(tiles_h / point.task_h)
     task = cycles * min(point.task_h, tiles_h) + _TASK_CYCLES
