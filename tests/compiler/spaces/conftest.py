@@ -17,6 +17,11 @@ UNIT = catalogue.get("x86-64-v4-amx")
 HAS_UNIT = cpu.features().issuperset(UNIT.cpu_features)
 
 
+def repeats(device: Device) -> bool:
+    """Whether a device's loops are those that this CPU has instructions for, and that are tested with these."""
+    return HAS_UNIT and "amx_bf16" not in device.cpu_features
+
+
 @pytest.fixture(params=["loops", "instructions"])
 def device(request: pytest.FixtureRequest, host: Device) -> Device:
     """A device with the instructions, or this machine as if it had none."""
