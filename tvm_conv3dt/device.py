@@ -89,6 +89,10 @@ class Device:
         """GNU's name of the platform, for a device that is a CPU: ``"aarch64-linux-gnu"``."""
         return f"{self.arch}-{self.os}-gnu{'eabihf' if self.arch == 'armv7' else ''}"
 
+    def lanes(self, itemsize: int) -> int:
+        """Return how many elements of so many bytes a vector has."""
+        return self.vector_bits // (8 * itemsize)
+
 
 def names() -> tuple[str, ...]:
     """Return the names in the catalogue, ``"host"`` first."""

@@ -23,8 +23,13 @@ pytestmark = pytest.mark.slow
 # Depths that the largest layers are cut down to, where pytest is not called with --whole-layers. All else stays:
 # channels, taps, phases, rows and their odd widths.
 DEPTHS = {
-    **{"nnunet/up3": 4, "psm/conv5": 3, "memae/dec4": 4, "pcc/l2": 8, "nnunet/up5": 6},
-    **{"gcnet/tf10535": 9, "nvtiny/d1": 4},
+    "nvtiny/d1": 4,
+    "nnunet/up3": 4,
+    "psm/conv5": 3,
+    "memae/dec4": 4,
+    "pcc/l2": 8,
+    "nnunet/up5": 6,
+    "gcnet/tf10535": 9,
 }
 RECAST = [("NDHWC", "float16"), ("NCDHW", "bfloat16"), ("NCDHW", "float32"), ("NDHWC", "float64")]
 DEVICES = ("raspberry-pi-5", "aarch64")

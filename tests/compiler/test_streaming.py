@@ -11,7 +11,7 @@ import tvm_ffi
 from tvm_conv3dt import cpu
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler import kernel
-from tvm_conv3dt.compiler.spaces import llvm, point
+from tvm_conv3dt.compiler.spaces import llvm, streams
 from tvm_conv3dt.compiler.spaces.default_point import default_points
 from tvm_conv3dt.memory import aligned_empty
 from tvm_conv3dt.reference import integer_data, reference
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture
 def streams_all(monkeypatch):
     """Whatever its size, an output may pass by the caches."""
-    monkeypatch.setattr(point, "_STREAMED_BYTES", 0)
+    monkeypatch.setattr(streams, "_STREAMED_BYTES", 0)
 
 
 def compiled(workload, device, stream):
@@ -80,12 +80,12 @@ def test_code_has_streaming_stores_where_they_are_chosen(stream, host, streams_a
     assert ("sfence" in found) == bool(stream)
 
 
-def streams(workload, device, formulation="phases"):
-    return 1 in point.stream_candidates(llvm.layout_of(workload, device, formulation), device)
+def may_stream(workload, device, formulation="phases"):
+    return 1 in streams.stream_candidates(llvm.layout_of(workload, device, formulation), device)
 
 
 def test_small_output_is_not_streamed(host):
-    assert not streams(WORKLOADS["whole vectors"], host)
+    assert not may_stream(WORKLOADS["whole vectors"], host)
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ def test_vectors_that_are_not_aligned_are_not_streamed(
     workload = Workload.make(
         (1, 2, 3, 5, 3), (2, 2, 2, channels, 3), (1, 4, 6, 10, channels), 2
     ).recast(data_format=data_format)
-    assert streams(workload, device, formulation) == streamed
+    assert may_stream(workload, device, formulation) == streamed
 
 
 def test_other_architectures_are_not_streamed(streams_all):
-    assert not streams(WORKLOADS["whole vectors"], catalogue.get("raspberry-pi-4"))
+    assert not may_stream(WORKLOADS["whole vectors"], catalogue.get("raspberry-pi-4"))

@@ -171,7 +171,7 @@ def test_corners_stay_inside_on_gpus(conformance_seed, tell):
 
 def test_stores_that_pass_by_the_caches_stay_inside(conformance_seed):
     from tvm_conv3dt.compiler.layout import Layout
-    from tvm_conv3dt.compiler.spaces.point import stream_candidates
+    from tvm_conv3dt.compiler.spaces.streams import stream_candidates
     from tvm_conv3dt.compiler.target import resolve
 
     workload = Workload.from_id(STREAMED)

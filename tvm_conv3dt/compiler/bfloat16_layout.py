@@ -26,11 +26,6 @@ class Bfloat16Layout(Layout):
         return True
 
     @property
-    def copied_channels(self) -> int:
-        """Input channels of the rows that are copied."""
-        return self.packed_channels
-
-    @property
     def packed_dtype(self) -> str:
         """The dtype of packed filters: bfloat16, as compiled code takes it."""
         return STORED_BFLOAT16

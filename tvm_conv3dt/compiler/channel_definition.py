@@ -172,7 +172,7 @@ def _rows(layout: Layout, operands: Operands) -> Callable[..., Any]:
         source = _halves(layout, operands)
     else:
         source = operands.rows(layout)
-    if isinstance(layout, PartLayout) and layout.packed_channels > layout.workload.in_channels:
+    if layout.packed_channels > layout.workload.in_channels:
         source = _filled(layout, source)
     if not layout.padded:
         return source
@@ -190,27 +190,15 @@ def _rows(layout: Layout, operands: Operands) -> Callable[..., Any]:
     return padded
 
 
-def _filled(layout: PartLayout, source: Callable[..., Any]) -> Callable[..., Any]:
+def _filled(layout: Layout, source: Callable[..., Any]) -> Callable[..., Any]:
     """Return what gives an element of the input, and zero beyond its channels."""
-
-    def element(n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
-        zero = tirx.const(0, layout.packed_dtype)
-        return tirx.if_then_else(c < layout.workload.in_channels, source(n, d, h, w, c), zero)
-
-    return element
+    channels, zero = layout.workload.in_channels, tirx.const(0, layout.packed_dtype)
+    return lambda *index: tirx.if_then_else(index[-1] < channels, source(*index), zero)
 
 
 def _halves(layout: PairLayout | HalfLayout, operands: Operands) -> Callable[..., Any]:
     """Return what gives an element of the input as a number of 16 bits, as packed filters have them."""
-    channels, zero = layout.workload.in_channels, tirx.const(0, layout.packed_dtype)
-
-    def element(n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
-        value = operands.rounded(operands.stored(n, d, h, w, c))
-        if layout.packed_channels == channels:
-            return value
-        return tirx.if_then_else(c < channels, value, zero)
-
-    return element
+    return lambda *index: operands.rounded(operands.stored(*index))
 
 
 def place_of(layout: Layout, index: Any) -> Place:

@@ -90,11 +90,6 @@ class HalfLayout(Layout):
         return self.chunks * self.chunk
 
     @property
-    def copied_channels(self) -> int:
-        """Input channels of the rows that are copied."""
-        return self.packed_channels
-
-    @property
     def packed_dtype(self) -> str:
         """The dtype of packed filters."""
         return "float16"

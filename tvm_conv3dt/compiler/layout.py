@@ -178,6 +178,11 @@ class Layout(Rows):
         """Input channels of the packed filters, zeros counted in."""
         return self.workload.in_channels
 
+    @property
+    def copied_channels(self) -> int:
+        """Input channels of the rows that are copied: as many as filters have."""
+        return self.packed_channels
+
     @cached_property
     def mean_taps(self) -> float:
         """Taps of one position, those of zero filters counted in; mean over phases."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tvm_conv3dt.compiler.layout import Layout
+from tvm_conv3dt.spec import Workload
 
 __all__ = ["PARTS", "PartLayout"]
 
@@ -22,10 +23,10 @@ PARTS = "parts-"
 class PartLayout(Layout):
     """A workload whose lanes share output channels; attributes as those of `Layout`."""
 
-    @property
-    def fits(self) -> bool:
+    @classmethod
+    def fits(cls, workload: Workload, lanes: int, formulation: str) -> bool:
         """Whether several lanes are left for each output channel, and there is something to add in them."""
-        return self.parts > 1 and self.workload.reached
+        return cls(workload, lanes, formulation).parts > 1 and workload.reached
 
     @property
     def name(self) -> str:
@@ -62,11 +63,6 @@ class PartLayout(Layout):
     def packed_channels(self) -> int:
         """Input channels, with the zeros that fill up the last turn."""
         return self.sum_channels * self.parts
-
-    @property
-    def copied_channels(self) -> int:
-        """Input channels of the rows that are copied."""
-        return self.packed_channels
 
     @cached_property
     def packed_shape(self) -> tuple[int, ...]:

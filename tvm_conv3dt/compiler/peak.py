@@ -20,6 +20,7 @@ from tvm.script.ir_builder import tirx as builder
 from tvm_conv3dt.compiler.target import target_of
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.errors import CompileError, UnsupportedError, describe
+from tvm_conv3dt.spec import DTYPES
 from tvm_conv3dt.threads import pool_arguments
 
 __all__ = ["STEPS", "SYMBOL", "accumulators", "compile_peak", "define_peak", "load", "operations"]
@@ -45,7 +46,7 @@ def accumulators(device: Device) -> int:
 
 def operations(device: Device) -> int:
     """Return the operations of each thread in one call, 2 per multiply-add."""
-    return 2 * accumulators(device) * _lanes(device) * STEPS
+    return 2 * accumulators(device) * device.lanes(DTYPES["float32"]) * STEPS
 
 
 def define_peak(device: Device) -> tirx.PrimFunc:
@@ -56,7 +57,7 @@ def define_peak(device: Device) -> tirx.PrimFunc:
     In this form the sum replaces one of its operands, as multiply-adds of all architectures can; in
     others some need a copy beside.
     """
-    lanes, tile = _lanes(device), range(accumulators(device))
+    lanes, tile = device.lanes(DTYPES["float32"]), range(accumulators(device))
     threads, size = tirx.Var("threads", "int32"), len(tile) * lanes
     # As for any array of a caller: see `arguments`.
     argument = partial(tirx.decl_buffer, dtype="float32", data_alignment=4)
@@ -124,14 +125,10 @@ def load(device: Device, threads: int) -> tuple[Callable[[], object], int]:
     CompileError, UnsupportedError
         As `compile_peak`.
     """
-    lanes = _lanes(device)
+    lanes = device.lanes(DTYPES["float32"])
     run = compile_peak(device)[SYMBOL]
     start = np.random.default_rng(0).random((threads, accumulators(device) * lanes), np.float32)
     state = tvm.runtime.tensor(start)
     factor = tvm.runtime.tensor(np.full(lanes, _FACTOR, np.float32))
     tvm.get_global_func("runtime.config_threadpool")(*pool_arguments(threads, size=threads))
     return (lambda: run(state, factor)), threads * operations(device)
-
-
-def _lanes(device: Device) -> int:
-    return device.vector_bits // 32

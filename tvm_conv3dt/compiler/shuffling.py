@@ -61,14 +61,11 @@ def _run(index: Any) -> tuple[Any, int, int] | None:
         return None
     if not isinstance(index, tirx.FloorMod) or not isinstance(index.a, tirx.Ramp):
         return None
-    length, lanes = _scalar(index.b), int(index.a.lanes)
-    ramp = isinstance(index.a.base, tirx.IntImm) and (int(index.a.base), int(index.a.stride)) == (
-        0,
-        1,
-    )
-    if not ramp or not isinstance(length, tirx.IntImm) or lanes % int(length):
+    first, length, lanes = index.a.base, _scalar(index.b), int(index.a.lanes)
+    counts = isinstance(first, tirx.IntImm) and int(first) == 0 and int(index.a.stride) == 1
+    if not counts or not isinstance(length, tirx.IntImm) or lanes % int(length):
         return None
-    return tirx.const(0, index.a.base.ty.dtype), int(length), lanes
+    return first, int(length), lanes
 
 
 def _scalar(index: Any) -> Any | None:

@@ -41,9 +41,9 @@ from tvm_conv3dt.compiler.spaces.point import (
     Point,
     decider,
     mark,
-    stream_candidates,
 )
 from tvm_conv3dt.compiler.spaces.row_copies import copy_input, turn_back
+from tvm_conv3dt.compiler.spaces.streams import stream_candidates
 from tvm_conv3dt.compiler.spaces.workspace import fits
 from tvm_conv3dt.compiler.streaming import STREAM
 from tvm_conv3dt.compiler.whole_layout import WholeLayout

@@ -48,7 +48,7 @@ def layout_of(workload: Workload, device: Device, formulation: str) -> AnyLayout
         return TileLayout.parse(workload, formulation)
     if formulation.startswith(MMLA):
         return MmlaLayout.of(workload, formulation.removeprefix(MMLA))
-    lanes = _lanes(workload, device)
+    lanes = device.lanes(DTYPES[workload.sum_dtype])
     if formulation.startswith(HALVES):
         return HalfLayout(workload, 2 * lanes, formulation.removeprefix(HALVES))
     if formulation.startswith(WHOLE):
@@ -118,7 +118,7 @@ def _fills(layout: TileLayout) -> bool:
 
 
 def _vector_formulations(workload: Workload, device: Device) -> list[str]:
-    lanes = _lanes(workload, device)
+    lanes = device.lanes(DTYPES[workload.sum_dtype])
     # A matrix unit multiplies pairs too, and many more of them.
     paired = multiplies_pairs(device) and "amx_bf16" not in device.cpu_features
     plain = _channel_formulations(workload, lanes)
@@ -132,7 +132,7 @@ def _vector_formulations(workload: Workload, device: Device) -> list[str]:
         found += [HALVES + f for f in halves if Layout(workload, lanes, f).channels > lanes]
     if workload.out_channels >= lanes:
         return found + [WHOLE + PHASES] * WholeLayout.fits(workload)
-    found += [PARTS + f for f in plain if PartLayout(workload, lanes, f).fits]
+    found += [PARTS + f for f in plain if PartLayout.fits(workload, lanes, f)]
     return [*found, *_dots(workload, device, lanes)]
 
 
@@ -155,10 +155,6 @@ def _dots(workload: Workload, device: Device, lanes: int) -> list[str]:
     if DOT_PAIRS in found and not multiplies_pairs(device):
         found.remove(DOT_PAIRS)
     return found
-
-
-def _lanes(workload: Workload, device: Device) -> int:
-    return device.vector_bits // (8 * DTYPES[workload.sum_dtype])
 
 
 def families(layout: AnyLayout, device: Device) -> Iterator[Family]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from tvm_conv3dt.compiler.spaces.point import outgrows_caches
+from tvm_conv3dt.compiler.spaces.streams import outgrows_caches
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import Workload
 

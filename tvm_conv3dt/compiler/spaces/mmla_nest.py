@@ -25,8 +25,8 @@ from tvm_conv3dt.compiler.spaces.point import (
     Point,
     decider,
     mark,
-    stream_candidates,
 )
+from tvm_conv3dt.compiler.spaces.streams import stream_candidates
 from tvm_conv3dt.compiler.spaces.tensorizing import tensorize
 from tvm_conv3dt.compiler.spaces.workspace import inputs, most_bytes
 from tvm_conv3dt.compiler.streaming import STREAM

@@ -5,14 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod
 from typing import Any, NamedTuple, TypeAlias
 
 from tvm import s_tir
-
-from tvm_conv3dt.compiler.layout import Layout
-from tvm_conv3dt.device import Device
-from tvm_conv3dt.spec import DTYPES, Workload
 
 __all__ = [
     "AnyFamily",
@@ -27,9 +22,7 @@ __all__ = [
     "formulations_in",
     "keep",
     "mark",
-    "outgrows_caches",
     "point_of",
-    "stream_candidates",
 ]
 
 Choose = Callable[[str, list[int]], int | None]
@@ -40,8 +33,6 @@ Decide = Callable[[str, list[int]], Any]
 
 # Names formulation and loop order in a trace, where all other decisions are samples.
 _MARK = "conv3d_transpose"
-
-_STREAMED_BYTES = 32 << 20
 
 
 class Family(NamedTuple):
@@ -147,25 +138,6 @@ class GpuPoint:
 
 AnyPoint: TypeAlias = Point | GpuPoint
 AnyFamily: TypeAlias = Family | GpuFamily
-
-
-def outgrows_caches(workload: Workload, device: Device) -> bool:
-    """Whether an output would leave nothing else in the caches, and the device's stores may pass by them."""
-    size = prod(workload.output_shape) * workload.itemsize
-    return device.arch == "x86_64" and size >= _STREAMED_BYTES
-
-
-def stream_candidates(layout: Layout, device: Device) -> list[int]:
-    """Return whether stores may pass by the caches: those of an output that outgrows them, where all of its vectors are aligned.
-
-    A store that is not aligned cannot pass by, and one that does throws out the line that such a neighbour has begun: 20
-    channels took eight times as long.
-    """
-    workload = layout.workload
-    lanes = device.vector_bits // (8 * DTYPES[workload.sum_dtype])
-    row = workload.out_channels * layout.axes[2].output
-    aligned = layout.together % lanes == row % lanes == 0 or workload.data_format == "NCDHW"
-    return [0, 1] if outgrows_caches(workload, device) and aligned else [0]
 
 
 def decider(sch: s_tir.Schedule, choose: Choose) -> Decide:

@@ -38,8 +38,8 @@ from tvm_conv3dt.compiler.spaces.point import (
     decider,
     keep,
     mark,
-    stream_candidates,
 )
+from tvm_conv3dt.compiler.spaces.streams import stream_candidates
 from tvm_conv3dt.compiler.spaces.tensorizing import tensorize
 from tvm_conv3dt.compiler.spaces.workspace import most_bytes
 from tvm_conv3dt.compiler.streaming import STREAM

@@ -33,9 +33,9 @@ from tvm_conv3dt.compiler.spaces.point import (
     decider,
     keep,
     mark,
-    stream_candidates,
 )
 from tvm_conv3dt.compiler.spaces.row_copies import turn_back, turn_rows
+from tvm_conv3dt.compiler.spaces.streams import stream_candidates
 from tvm_conv3dt.compiler.spaces.tensorizing import tensorize
 from tvm_conv3dt.compiler.spaces.workspace import inputs, most_bytes
 from tvm_conv3dt.compiler.split_layout import SplitLayout
