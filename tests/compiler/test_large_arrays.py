@@ -48,7 +48,7 @@ def test_elements_past_32_bits_are_right(data_format, tensor, host):
     plane = rng.integers(-8, 9, (1 << 20) + 1).astype(large.numpy_dtype)
     x.reshape(-1)[...] = np.resize(plane, x.size)  # of a period that is no size of the array
     filters = aligned_copy(rng.integers(-8, 9, large.filters).astype(large.numpy_dtype))
-    packed = aligned_empty(built.packed_shape, np.dtype(large.sum_dtype))
+    packed = aligned_empty(built.packed_shape, np.dtype(built.packed_dtype))
     built.pack(tensor(filters), tensor(packed))
     y[...] = np.nan
     built.run(tensor(x), tensor(packed), tensor(y))
