@@ -18,7 +18,7 @@ from tvm_conv3dt import threads as cores
 from tvm_conv3dt.compiler import kernel
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.schedule import point_schedule, trace_json
-from tvm_conv3dt.compiler.search.context import numpy_seeded, tune_context
+from tvm_conv3dt.compiler.search.context import interruptible, numpy_seeded, tune_context
 from tvm_conv3dt.compiler.search.log import TuningLog
 from tvm_conv3dt.compiler.search.measurer import (
     AnyMeasurer,
@@ -186,7 +186,8 @@ class Search:
             cost_model=model,
         )
         while not self._over:
-            candidates = context.generate_measure_candidates()
+            with interruptible():
+                candidates = context.generate_measure_candidates()
             if not candidates:
                 break
             measured = dict(
