@@ -8,14 +8,13 @@ the sums of each tile once more, without corrections: where such a sum is not fi
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import reduce
 from typing import Any
 
 import tvm_ffi
 from tvm import ir, s_tir, tirx
 
-from tvm_conv3dt.compiler.expressions import at, replaced
+from tvm_conv3dt.compiler.expressions import replaced
+from tvm_conv3dt.compiler.extremes import INFINITY, Extremes, bits_of, bound, each_of
 from tvm_conv3dt.compiler.pieces import split_number
 from tvm_conv3dt.compiler.statements import inside, opaque
 
@@ -27,21 +26,18 @@ WATCHED = "conv3d_transpose.watched"
 MENDED = "conv3d_transpose.mended"
 """Annotation of the block that has a tile's sums in memory: the name of the block that makes the corrections."""
 
-_INFINITY = 0x7F800000  # its bits; those of NaN are more
-_MAGNITUDE = 0x7FFFFFFF
-
 
 def mend_sums(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """Let tasks of a scheduled function, whose blocks are still there, make sums again when they have met an infinity."""
     lanes = _watched_lanes(function)
     if lanes is None:
         return function
-    extremes = tirx.decl_buffer((lanes,), "int32", "extremes", scope="local")
-    made = [extremes]
+    extremes = Extremes(lanes)
+    made = [extremes.buffer]
 
     def loop(each: tirx.For) -> Any:
         if each.kind == tirx.ForKind.PARALLEL:
-            body = tirx.SeqStmt([_clear(extremes), each.body])
+            body = tirx.SeqStmt([extremes.clear(), each.body])
             return tirx.For(
                 each.loop_var, each.min, each.extent, each.kind, body, None, each.annotations
             )
@@ -60,8 +56,7 @@ def mend_sums(function: tirx.PrimFunc) -> tirx.PrimFunc:
                 plain = tirx.decl_buffer(sums.shape, sums.dtype, "plain", scope="local")
                 made.append(plain)
                 again = tirx.SeqStmt(_again(steps, stored, plain))
-                worst = reduce(tirx.max, [tirx.BufferLoad(extremes, [n]) for n in range(lanes)])
-                steps.append(tirx.IfThenElse(worst >= _INFINITY, again, None))
+                steps.append(tirx.IfThenElse(extremes.reach(INFINITY), again, None))
         return tirx.SeqStmt(steps)
 
     def root(block: s_tir.SBlock) -> Any:
@@ -96,30 +91,12 @@ def _watched_lanes(function: tirx.PrimFunc) -> int | None:
     return found[0] if found else None
 
 
-def _clear(extremes: Any) -> Any:
-    whole = [ir.Range(0, extremes.shape[0])]
-    body = _each(whole, lambda lane: tirx.BufferStore(extremes, tirx.const(0, "int32"), lane))
-    return opaque("cleared", [], [tirx.BufferRegion(extremes, whole)], body)
-
-
-def _watch(pieces: tirx.For, extremes: Any) -> Any:
+def _watch(pieces: tirx.For, extremes: Extremes) -> Any:
     """Return what looks at a vector of numbers whose pieces a loop makes: no more than the largest of all bits is kept."""
     vector = pieces.body
     realize = vector.body
-    bits = split_number(
-        realize.block.body.value, lambda x: tirx.reinterpret("int32", x) & _MAGNITUDE
-    )
-    bits = _bound(bits, realize, {pieces.loop_var: 0})
-
-    def look(lane: list[Any]) -> Any:
-        extreme = tirx.max(
-            tirx.BufferLoad(extremes, lane), replaced(bits, [(vector.loop_var, *lane)])
-        )
-        return tirx.BufferStore(extremes, extreme, lane)
-
-    whole = [ir.Range(0, extremes.shape[0])]
-    seen = [tirx.BufferRegion(extremes, whole)]
-    return opaque("watched", seen, seen, _each(whole, look))
+    bits = split_number(realize.block.body.value, bits_of)
+    return extremes.look(bound(bits, realize, {pieces.loop_var: 0}), vector.loop_var)
 
 
 # ---- the sums
@@ -133,7 +110,7 @@ class _Stored:
         self.corrections = str(realize.block.annotations[MENDED])
         self.sums = written.source
         self.region = [
-            ir.Range.from_min_extent(_bound(each.min, realize, loops), each.extent)
+            ir.Range.from_min_extent(bound(each.min, realize, loops), each.extent)
             for each in written.region
         ]
 
@@ -156,7 +133,7 @@ def _again(steps: list[Any], stored: _Stored, plain: Any) -> list[Any]:
     tile, read = (tirx.BufferRegion(each, region) for each in (sums, plain))
     *before, last = (_without(step, f"{stored.corrections}_update") for step in steps)
     last = replaced(last, [(sums, plain)])
-    return [*before, last, opaque("mended", [tile, read], [tile], _each(region, mend))]
+    return [*before, last, opaque("mended", [tile, read], [tile], each_of(region, mend))]
 
 
 def _without(step: Any, name: str) -> Any:
@@ -172,23 +149,3 @@ def _without(step: Any, name: str) -> Any:
 def _first_block(step: Any) -> str:
     found, _ = inside(step)
     return str(found.block.name_hint) if isinstance(found, s_tir.SBlockRealize) else ""
-
-
-# ---- statements
-
-
-def _bound(expression: Any, realize: s_tir.SBlockRealize, values: dict[Any, int]) -> Any:
-    """Return an expression of a block by the loops around it, some of which have a value."""
-    names = (each.var for each in realize.block.iter_vars)
-    pairs = list(zip(names, realize.iter_values, strict=True))
-    return at(replaced(expression, pairs), values)
-
-
-def _each(region: list[ir.Range], statement: Callable[[list[Any]], Any]) -> Any:
-    """Return loops over a region around a statement of each place; the last is a vector."""
-    loops = [tirx.Var("i", "int32") for _ in region]
-    kinds = [*[tirx.ForKind.SERIAL] * (len(region) - 1), tirx.ForKind.VECTORIZED]
-    result = statement([each.min + loop for each, loop in zip(region, loops, strict=True)])
-    for loop, each, kind in reversed(list(zip(loops, region, kinds, strict=True))):
-        result = tirx.For(loop, tirx.const(0, "int32"), each.extent, kind, result)
-    return result
