@@ -236,10 +236,10 @@ def test_remarks_say_where_halves_have_float32s_limit():
 
 
 @pytest.mark.parametrize(("peak", "passed"), [(102.4, False), (0.1, True), (None, False)])
-def test_remarks_say_where_a_matrix_unit_passes_the_limit_of_vectors(peak, passed):
+def test_remarks_say_how_the_limit_of_vectors_is_passed(peak, passed):
     ceilings = replace(CEILINGS, gflops=0.1, fma_gflops=peak)
     text = "\n".join(comparison_report.remarks([FIRST], ceilings, (), Turns()))
-    assert ("layers above 100 % multiply float32 there, in pieces" in text) == passed
+    assert ("layers above 100 % multiply in pieces on a matrix unit" in text) == passed
 
 
 ON_A_GPU = replace(

@@ -45,10 +45,10 @@ class Library:
         y[...] = reference(self.workload, self.array(x), self.filters, *bias)
 
 
-def make(workload, filters, bias=None, packed_dtype=None):
+def make(workload, filters, bias=None, packed_dtype=None, formulation="gather"):
     library = Library(workload)
     file = LibraryFile("none.so", "0" * 64, 0)
-    schedule = ScheduleSummary("default", "gather", None)
+    schedule = ScheduleSummary("default", formulation, None)
     packed_dtype = packed_dtype or workload.sum_dtype
     kernel = Kernel("test", file, workload.filters, packed_dtype, 0, schedule)
     layer = Layer("test", workload, "run", "pack")
@@ -110,6 +110,19 @@ def test_infinite_filters_take_the_kernel_where_no_zero_meets_them(packed_dtype,
     filters = np.full(workload.filters, np.inf, np.float32)
     op, library = make(workload, filters, packed_dtype=packed_dtype)
     assert np.isposinf(op(np.ones(workload.input, np.float32))).all()
+    assert library.calls == calls
+
+
+@pytest.mark.parametrize(
+    ("filter_", "calls"), [(2.0**50, 1), (-(2.0**51), 0), (np.inf, 0), (np.nan, 0)]
+)
+def test_filters_that_are_added_up_are_no_very_large_ones(filter_, calls):
+    workload = Workload.make([1, 2, 2, 2, 3], [2, 2, 2, 4, 3], [1, 4, 4, 4, 4], 2)
+    filters = np.ones(workload.filters, np.float32)
+    filters[1, 0, 1, 2, 0] = filter_
+    op, library = make(workload, filters, formulation="winograd-1x1")
+    x = np.ones(workload.input, np.float32)
+    np.testing.assert_array_equal(op(x), reference(workload, x, filters).astype(np.float32))
     assert library.calls == calls
 
 

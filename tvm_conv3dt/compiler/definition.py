@@ -20,6 +20,7 @@ from tvm_conv3dt.compiler import (
     mmla_definition,
     tap_definition,
     tile_definition,
+    winograd_definition,
 )
 from tvm_conv3dt.compiler.arguments import element_aligned
 from tvm_conv3dt.compiler.dot_layout import DotLayout
@@ -32,6 +33,7 @@ from tvm_conv3dt.compiler.operands import Operands
 from tvm_conv3dt.compiler.place import Place
 from tvm_conv3dt.compiler.tap_layout import TapLayout
 from tvm_conv3dt.compiler.tile_layout import TileLayout
+from tvm_conv3dt.compiler.winograd_layout import WinogradLayout
 
 __all__ = ["ROWS", "VERSION", "AnyLayout", "define"]
 
@@ -73,6 +75,8 @@ def define(layout: AnyLayout, symbol: str = "main") -> tirx.PrimFunc:
         results = [tile_definition.define_tiles(layout, operands, name)]
     elif isinstance(layout, MmlaLayout):
         results = [mmla_definition.define_mmla(layout, operands, name)]
+    elif isinstance(layout, WinogradLayout):
+        results = [winograd_definition.define_winograd(layout, operands, name)]
     elif isinstance(layout, DotLayout):
         results = [dot_definition.define_dot(layout, operands, name)]
     else:
@@ -109,6 +113,8 @@ def _place_of(layout: AnyLayout, index: Any) -> Place:
         return tile_definition.place_of(layout, index)
     if isinstance(layout, MmlaLayout):
         return mmla_definition.place_of(layout, index)
+    if isinstance(layout, WinogradLayout):
+        return winograd_definition.place_of(layout, index)
     if isinstance(layout, DotLayout):
         return dot_definition.place_of(layout, index)
     return channel_definition.place_of(layout, index)

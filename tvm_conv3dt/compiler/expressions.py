@@ -8,7 +8,7 @@ from typing import Any
 import tvm_ffi
 from tvm import ir, sym, tirx
 
-__all__ = ["at", "mentions", "replaced"]
+__all__ = ["at", "mentions", "pick", "replaced"]
 
 
 def at(expression: Any, values: Mapping[Any, int]) -> Any:
@@ -35,4 +35,12 @@ def mentions(part: Any, variable: Any) -> bool:
         found = found or each.same_as(variable)
 
     tvm_ffi.structural_walk(part, (ir.Var, visit))
+    return found
+
+
+def pick(index: Any, values: Sequence[Any]) -> Any:
+    """Return the one of `values` that an expression is the number of."""
+    *others, found = values
+    for number, value in reversed(list(enumerate(others))):
+        found = tirx.Select(index == number, value, found)
     return found

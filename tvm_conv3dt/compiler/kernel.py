@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import tvm
-import tvm_ffi
 from tvm import s_tir, tirx
 
 from tvm_conv3dt import tile_state
@@ -174,7 +173,7 @@ def _compile(
     functions: tvm.IRModule, device: Device, layout: AnyLayout
 ) -> tuple[Any, int, GpuCode | None]:
     """Return the module, the workspace's bytes and what is particular to a GPU."""
-    target, symbol = target_of(device, layout.unswitched), layout.workload.id
+    target, symbol = target_of(device, layout.unswitched, layout.unrolled), layout.workload.id
     try:
         if device.kind != "cuda":
             functions = place_buffers(functions)
@@ -189,33 +188,34 @@ def _compile(
             describe("compile", "workload", symbol, str(error).strip().splitlines()[-1])
         ) from error
     # What is not global is the multiprocessors' own.
-    workspace_bytes = _allocated_bytes(functions[symbol])
+    workspace_bytes = _workspace_bytes(functions[symbol], threads=1)
     return module, workspace_bytes, GpuCode(build.resources, build.toolkit, build.pack_imports)
 
 
-def _workspace_bytes(function: Any, threads: int) -> int:
-    """Bytes of the buffers that a function allocates when they have their places: in its parallel tasks once per thread."""
-    in_tasks = 0
+def _workspace_bytes(part: Any, threads: int) -> int:
+    """Bytes of the buffers that a part of a function allocates when they have their places: in its parallel tasks once per thread.
 
-    def visit(loop: tirx.For) -> None:
-        nonlocal in_tasks
-        if loop.kind == tirx.ForKind.PARALLEL:
-            in_tasks += _allocated_bytes(loop)
+    Those of statements that follow each other are the same memory.
+    """
+    if isinstance(part, tirx.PrimFunc | s_tir.SBlock):
+        own = 0 if isinstance(part, tirx.PrimFunc) else sum(map(_bytes_of, part.alloc_buffers))
+        return own + _workspace_bytes(part.body, threads)
+    if isinstance(part, s_tir.SBlockRealize):
+        return _workspace_bytes(part.block, threads)
+    if isinstance(part, tirx.For):
+        parallel = part.kind == tirx.ForKind.PARALLEL
+        return _workspace_bytes(part.body, threads) * (threads if parallel else 1)
+    if isinstance(part, tirx.IfThenElse):
+        cases = [part.then_case, part.else_case]
+        return max(_workspace_bytes(each, threads) for each in cases if each is not None)
+    steps = part.seq if isinstance(part, tirx.SeqStmt) else []
+    return max((_workspace_bytes(each, threads) for each in steps), default=0)
 
-    tvm_ffi.structural_walk(function, (tirx.For, visit))
-    return _allocated_bytes(function) + in_tasks * (threads - 1)
 
-
-def _allocated_bytes(part: Any) -> int:
-    """Bytes of the buffers that blocks in a part of a function allocate, registers aside."""
-    total = 0
-
-    def visit(block: s_tir.SBlock) -> None:
-        nonlocal total
-        for buffer in block.alloc_buffers:
-            if buffer.scope() == "global":
-                itemsize = tvm.DataType(buffer.dtype).bits // 8
-                total += itemsize * prod(int(extent) for extent in buffer.shape)
-
-    tvm_ffi.structural_walk(part, (s_tir.SBlock, visit))
-    return total
+def _bytes_of(buffer: Any) -> int:
+    """Bytes of a buffer, strides counted in; none of one in registers."""
+    if buffer.scope() != "global":
+        return 0
+    strides = [*buffer.strides]
+    elements = int(buffer.shape[0]) * int(strides[0]) if strides else prod(map(int, buffer.shape))
+    return elements * int(tvm.DataType(buffer.dtype).bits) // 8

@@ -10,6 +10,7 @@ infinite input.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from tvm import s_tir, te, tirx
@@ -32,6 +33,8 @@ from tvm_conv3dt.compiler.tap_layout import TapLayout
 from tvm_conv3dt.compiler.taps import folded_tap
 from tvm_conv3dt.compiler.tile_layout import TileLayout
 from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
+from tvm_conv3dt.compiler.winograd_definition import tap_factor, tap_number
+from tvm_conv3dt.compiler.winograd_layout import WinogradLayout
 
 __all__ = ["define_packing"]
 
@@ -56,6 +59,8 @@ def define_packing(layout: AnyLayout, symbol: str) -> tirx.PrimFunc:
             return _of_taps(layout, filters, index)
         if isinstance(layout, DotLayout):
             return _of_input_channels(layout, filters, index)
+        if isinstance(layout, WinogradLayout):
+            return _of_points(layout, filters, index)
         number = None
         if isinstance(layout, SplitLayout):
             *outer, number, nb, k, v, e = index
@@ -83,9 +88,14 @@ def define_packing(layout: AnyLayout, symbol: str) -> tirx.PrimFunc:
         schedule.bind(block, "blockIdx.x")
         schedule.bind(thread, "threadIdx.x")
     else:
+        if isinstance(layout, WinogradLayout):
+            # What a tap's factor is depends on neither channel.
+            schedule.reorder(*loops[:5], *loops[7:], *loops[5:7])
         if isinstance(layout, SplitLayout):
             schedule.unroll(loops[5])  # pieces
         schedule.parallel(schedule.fuse(*loops[:4]))
+        if isinstance(layout, WinogradLayout):
+            schedule.decompose_reduction(schedule.get_sblock("packed"), loops[7])
     return next(iter(schedule.mod.functions.values()))
 
 
@@ -137,6 +147,36 @@ def _of_input_channels(layout: DotLayout, filters: Any, index: Any) -> Any:
             return tirx.Select(shared, narrow(half, layout.packed_dtype), stored)
         return tirx.Select(shared, half, element)
     return stored if layout.packed_dtype == filters.dtype else element
+
+
+def _of_points(layout: WinogradLayout, filters: Any, index: Any) -> Any:
+    """Return a packed element: a sum of taps, or a tap itself."""
+    *phases, cb, number, ci, v = index
+    channel = block_start(cb, layout.lanes, layout.channels) + v
+    points, taps = layout.points, layout.taps
+    alone = number >= prod(points)
+    numbers = [
+        tirx.Select(alone, tap + point_count, point)
+        for tap, point_count, point in zip(
+            _unravel(number - prod(points), taps), points, _unravel(number, points), strict=True
+        )
+    ]
+    turns = [te.reduce_axis((0, t), f"j{a}") for t, a in zip(taps, "dhw", strict=True)]
+    factor: Any = 1.0
+    where = []
+    for filtering, phase, which, j in zip(layout.filterings, phases, numbers, turns, strict=True):
+        factor = tap_factor(filtering, phase, which, j) * factor
+        where.append(tap_number(filtering, phase, j) + filtering.axis.skipped)
+    return te.sum(filters[(*where, channel, ci)] * factor, axis=turns)
+
+
+def _unravel(number: Any, sizes: tuple[int, ...]) -> list[Any]:
+    """Return the place of an element in an array, by its number in memory."""
+    found = []
+    for size in reversed(sizes[1:]):
+        number, last = tirx.floordiv(number, size), tirx.floormod(number, size)
+        found.append(last)
+    return [number, *reversed(found)]
 
 
 def _of_taps(layout: TapLayout, filters: Any, index: Any) -> Any:

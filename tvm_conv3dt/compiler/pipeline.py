@@ -19,11 +19,13 @@ from tvm_conv3dt.compiler.absent_taps import skip_absent_taps
 from tvm_conv3dt.compiler.deferring import defer_stores
 from tvm_conv3dt.compiler.input_prefetching import prefetch_inputs
 from tvm_conv3dt.compiler.joining import join_products
+from tvm_conv3dt.compiler.large_inputs import spare_sums
 from tvm_conv3dt.compiler.mending import mend_sums
 from tvm_conv3dt.compiler.mmla import import_products
 from tvm_conv3dt.compiler.overlap import overlap_tiles
 from tvm_conv3dt.compiler.pair_products import multiply_pairs
 from tvm_conv3dt.compiler.panel_prefetching import prefetch_panels
+from tvm_conv3dt.compiler.phase_copies import copy_phases
 from tvm_conv3dt.compiler.pieces import split_pieces
 from tvm_conv3dt.compiler.prefetching import prefetch_planes
 from tvm_conv3dt.compiler.registers import split_registers
@@ -46,7 +48,8 @@ _CARRIED = (REGISTER_ROWS, STREAM)
 
 def lower_blocks(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """Apply this package's rewrites of a scheduled function, whose blocks are still there."""
-    function = prefetch_planes(shorten_tap_loops(skip_absent_taps(overlap_tiles(function))))
+    function = overlap_tiles(spare_sums(copy_phases(function)))
+    function = prefetch_planes(shorten_tap_loops(skip_absent_taps(function)))
     return _carry_annotations(split_pieces(mend_sums(function)))
 
 

@@ -47,6 +47,11 @@ class Rows(ABC):
         return False
 
     @property
+    def unrolled(self) -> bool:
+        """Whether LLVM may write out turns of loops, beside those that are unrolled: see `tvm_conv3dt.compiler.target`."""
+        return True
+
+    @property
     def rounds_at_the_end(self) -> bool:
         """Whether casts to bfloat16 are left to `tvm_conv3dt.compiler.rounding`."""
         return False

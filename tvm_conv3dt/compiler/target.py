@@ -126,8 +126,11 @@ def host_of(device: Device) -> Device:
     return catalogue.get(device.host or _HOSTS[cpu.architecture()])
 
 
-def target_of(device: Device, unswitched: bool = False) -> tvm.target.Target:
-    """Return the TVM target of `device`; `unswitched` lets LLVM copy loops for all of many conditions that do not change in them."""
+def target_of(device: Device, unswitched: bool = False, unrolled: bool = True) -> tvm.target.Target:
+    """Return the TVM target of `device`.
+
+    `unswitched` lets LLVM copy loops for all of many conditions that do not change in them, and `unrolled` write out their turns.
+    """
     if device.gpu is not None:
         gpu = {
             "kind": "cuda",
@@ -148,6 +151,8 @@ def target_of(device: Device, unswitched: bool = False) -> tvm.target.Target:
     }
     if unswitched:
         config["cl-opt"].append(f"-unswitch-threshold:uint={_UNSWITCHED}")
+    if not unrolled:
+        config["cl-opt"].append("-unroll-threshold-aggressive:uint=0")
     if device.mattr:
         config["mattr"] = list(device.mattr)
     if device.triple.endswith("hf"):

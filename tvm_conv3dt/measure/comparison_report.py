@@ -189,8 +189,8 @@ def _peaks(comparisons: Sequence[Comparison], ceilings: Ceilings) -> list[str]:
         )
     if any(_passes_vectors(each, ceilings) for each in comparisons):
         lines.append(
-            "the compute limit of float32 is that of multiply-adds by vectors, which a matrix unit can pass: layers above "
-            "100 % multiply float32 there, in pieces"
+            "the compute limit of float32 is that of multiply-adds by vectors, one for each tap: layers above 100 % multiply in "
+            "pieces on a matrix unit, or fewer times, by Winograd's filtering"
         )
     return lines
 

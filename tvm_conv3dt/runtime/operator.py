@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Operator"]
 
+_LARGE = 2.0**50
+
 
 @dataclass(frozen=True)
 class _Slow:
-    """Filters that are not finite: the reference serves them, since kernels would spread NaN at borders."""
+    """Filters that are not finite, or too large for sums: the reference serves them, since kernels would spread NaN."""
 
     filters: npt.NDArray[Any]
     bias: npt.NDArray[Any] | None
@@ -232,11 +234,17 @@ class Operator:
         return count
 
     def _needs_reference(self, filters: npt.NDArray[Any]) -> bool:
-        """Whether the kernel's zeros around the input would show, or zeros among a filter's pieces: zero times infinity is NaN."""
+        """Whether the kernel's zeros around the input would show, or zeros among a filter's pieces: zero times infinity is NaN.
+
+        Kernels that add filters up, of the formulation ``winograd-``, take none that are very large either: sums of them would
+        overflow.
+        """
         # Kernels of earlier versions have zeros around for taps that reach nothing too.
         axes = (each if each.input > 1 else each.reduced() for each in self.workload.axes)
         around = any(any(axis.halo) for axis in axes)
         in_pieces = numpy_dtype(self._kernel.packed_dtype).itemsize < self._dtype.itemsize
+        if self._kernel.schedule.formulation.startswith("winograd-"):
+            return not bool(np.abs(filters).max() <= _LARGE)
         if not (around or in_pieces):
             return False
         # Infinities and NaN survive a sum, which needs no memory. Only large float64 overflow one without them.

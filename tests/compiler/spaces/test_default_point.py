@@ -46,7 +46,8 @@ def test_more_cores_never_cost_more(cores):
 def test_estimate_cannot_beat_the_multipliers():
     products = DECODER.flops / 2 / (V3.vector_bits // 32)  # vector instructions
     for point in points(DECODER, V3):
-        assert estimate(DECODER, V3, point) >= products / 2 / V3.cores
+        share = 27 / 64 if point.formulation.startswith("winograd-") else 1
+        assert estimate(DECODER, V3, point) >= share * products / 2 / V3.cores
 
 
 def test_a_single_position_reads_each_filter_once():

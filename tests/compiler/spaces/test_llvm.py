@@ -90,6 +90,7 @@ def test_sampled_decisions_are_a_point_of_the_space(workload):
         assert point_of(sch.trace) in found
 
 
+WINOGRAD = ["winograd-1x5", "winograd-2x5", "winograd-3x5"]
 FOLDINGS = ["phases", "fold-dhw", "fold-hw", "fold-w"]
 
 
@@ -105,8 +106,8 @@ FOLDINGS = ["phases", "fold-dhw", "fold-hw", "fold-w"]
             [*FOLDINGS, "parts-phases", "parts-fold-hw", "parts-fold-w", "dot"],
         ),
         (make(5, 8, 5, kernel=3), ["phases"]),  # ten outputs of a position
-        (make(5, 8, 8), ["phases", "whole-phases"]),
-        (make(9, 8, 8), ["phases"]),  # rows that are too long to be whole in a tile
+        (make(5, 8, 8), ["phases", *WINOGRAD, "whole-phases"]),
+        (make(9, 8, 8), ["phases", *WINOGRAD]),  # rows that are too long to be whole in a tile
         (make(5, 64, 24, kernel=2), ["phases"]),
         (make(5, 8, 1, strides=1), ["phases", "parts-phases", "dot"]),
     ],

@@ -25,9 +25,11 @@ from tvm_conv3dt.compiler.spaces.memory_model import NEAR, TURN_CYCLES, fetch, w
 from tvm_conv3dt.compiler.spaces.point import Point
 from tvm_conv3dt.compiler.spaces.tap_estimate import tap_estimate
 from tvm_conv3dt.compiler.spaces.tile_estimate import tile_estimate
+from tvm_conv3dt.compiler.spaces.winograd_estimate import winograd_estimate
 from tvm_conv3dt.compiler.tap_layout import TapLayout
 from tvm_conv3dt.compiler.tile_layout import TileLayout
 from tvm_conv3dt.compiler.whole_layout import WholeLayout
+from tvm_conv3dt.compiler.winograd_layout import WinogradLayout
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import Workload
 
@@ -75,6 +77,8 @@ def estimate(workload: Workload, device: Device, point: Point) -> float:
         return _dot_estimate(layout, device, point)
     if isinstance(layout, TapLayout):
         return tap_estimate(layout, device, point)
+    if isinstance(layout, WinogradLayout):
+        return winograd_estimate(layout, device, point)
     if isinstance(layout, TileLayout):
         return tile_estimate(layout, device, point)
     return _channel_estimate(layout, device, point)

@@ -22,15 +22,24 @@ from tvm_conv3dt.compiler.mmla_layout import MMLA, MmlaLayout
 from tvm_conv3dt.compiler.pair_layout import PAIRS, PairLayout
 from tvm_conv3dt.compiler.pair_products import multiplies_pairs
 from tvm_conv3dt.compiler.part_layout import PARTS, PartLayout
-from tvm_conv3dt.compiler.spaces import channel_nest, dot_nest, mmla_nest, tap_nest, tile_nest
+from tvm_conv3dt.compiler.spaces import (
+    channel_nest,
+    dot_nest,
+    mmla_nest,
+    tap_nest,
+    tile_nest,
+    winograd_nest,
+)
 from tvm_conv3dt.compiler.spaces.point import Choose, Family, Point
 from tvm_conv3dt.compiler.spaces.tap_estimate import tap_formulations
 from tvm_conv3dt.compiler.spaces.tile_nest import SPLIT_TILES, TILES
+from tvm_conv3dt.compiler.spaces.winograd_estimate import winograd_formulations
 from tvm_conv3dt.compiler.split_layout import SPLIT, SplitLayout, pays
 from tvm_conv3dt.compiler.tap_layout import TAPS, TapLayout
 from tvm_conv3dt.compiler.tile_layout import TileLayout
 from tvm_conv3dt.compiler.unit_layout import SQUARE
 from tvm_conv3dt.compiler.whole_layout import WHOLE, WholeLayout
+from tvm_conv3dt.compiler.winograd_layout import WINOGRAD, WinogradLayout
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import DTYPES, Workload
 
@@ -49,6 +58,8 @@ def layout_of(workload: Workload, device: Device, formulation: str) -> AnyLayout
     if formulation.startswith(MMLA):
         return MmlaLayout.of(workload, formulation.removeprefix(MMLA))
     lanes = device.lanes(DTYPES[workload.sum_dtype])
+    if formulation.startswith(WINOGRAD):
+        return WinogradLayout.parse(workload, lanes, formulation)
     if formulation.startswith(HALVES):
         return HalfLayout(workload, 2 * lanes, formulation.removeprefix(HALVES))
     if formulation.startswith(WHOLE):
@@ -130,6 +141,7 @@ def _vector_formulations(workload: Workload, device: Device) -> list[str]:
         # Of use are the lanes that vectors of float32 have not.
         halves = _channel_formulations(workload, 2 * lanes)
         found += [HALVES + f for f in halves if Layout(workload, lanes, f).channels > lanes]
+    found += winograd_formulations(workload, device)
     if workload.out_channels >= lanes:
         return found + [WHOLE + PHASES] * WholeLayout.fits(workload)
     found += [PARTS + f for f in plain if PartLayout.fits(workload, lanes, f)]
@@ -203,6 +215,8 @@ def _nest_of(layout: AnyLayout) -> Any:
         return tile_nest
     if isinstance(layout, MmlaLayout):
         return mmla_nest
+    if isinstance(layout, WinogradLayout):
+        return winograd_nest
     return dot_nest if isinstance(layout, DotLayout) else channel_nest
 
 

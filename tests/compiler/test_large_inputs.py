@@ -1,0 +1,72 @@
+"""Are sums over taps made where a task has met a large input, and only there?"""
+
+import numpy as np
+import pytest
+
+tvm = pytest.importorskip("tvm")
+
+import tvm_ffi
+from tvm import tirx
+
+from tvm_conv3dt.compiler.large_inputs import spare_sums
+from tvm_conv3dt.compiler.schedule import point_schedule
+from tvm_conv3dt.compiler.spaces.point import Point
+from tvm_conv3dt.reference import integer_data, reference
+
+from .geometries import evenly
+
+
+def scheduled(workload, device, name, order):
+    schedule = point_schedule(workload, device, Point(name, order, 1)).apply(device)
+    return next(iter(schedule.mod.functions.values()))
+
+
+def conditions(function):
+    found = []
+    tvm_ffi.structural_walk(function, (tirx.IfThenElse, found.append))
+    return found
+
+
+def channels(device):
+    return 2 * device.lanes(4), device.lanes(4)
+
+
+def test_sums_over_taps_are_under_a_condition(host):
+    before = scheduled(evenly(channels(host), kernel=4), host, "winograd-2x5", "points")
+    (added,) = set(conditions(spare_sums(before))) - set(conditions(before))
+    assert "direct" in str(added.then_case)
+    assert "extremes" in str(added.condition)
+
+
+def test_other_functions_are_left_alone(host):
+    function = scheduled(evenly(channels(host)), host, "phases", "rows")
+    assert spare_sums(function).same_as(function)
+
+
+@pytest.mark.parametrize("large", [np.inf, -np.inf, np.nan, 2.0**60, 3e38])
+@pytest.mark.parametrize("kernel", [3, 4, 6])
+def test_results_are_those_of_sums_over_taps(kernel, large, host, call, built):
+    workload = evenly(channels(host), kernel=kernel)
+    x, filters, _ = integer_data(workload, seed=0)
+    x[0, 1, 1, 4, 1] = large
+    if np.isfinite(large):
+        # Of filters of one size no sum is nearly zero.
+        filters[..., 1] = np.where(filters[..., 1] > 0, 0.5, -0.5)
+    expected = reference(workload, x, filters).astype(np.float32)
+    found = call(built(workload, host, Point("winograd-1x5", "points", 1, tile_w=3)), x, filters)
+    # Of a zero filter, and of infinities of both signs, the right result is NaN.
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+    np.testing.assert_array_equal(np.isinf(found), np.isinf(expected))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_tasks_forget_what_others_have_met(host, call, built):
+    """A kernel that took sums over taps everywhere would be right, too: here the filters for these are none."""
+    workload = evenly(channels(host), kernel=4, width=40)
+    x, filters, _ = integer_data(workload, seed=0)
+    x[0, 0, 0, 0, 0] = np.inf
+    kernel = built(workload, host, Point("winograd-1x5", "points", 1, tile_w=5))
+    expected = reference(workload, x, filters)
+    finite = np.isfinite(expected)
+    assert not finite.all()
+    np.testing.assert_array_equal(call(kernel, x, filters)[finite], expected[finite])

@@ -1,0 +1,307 @@
+"""What is computed by Winograd's filtering: see `tvm_conv3dt.compiler.winograd` and `tvm_conv3dt.compiler.winograd_layout`.
+
+For each phase ``r`` and group ``g`` of results ``m``, by the sums of each axis one after the other::
+
+    points[g, p, ci] = sums of the inputs of g, along width, height and depth
+    products[g, p, c] = sum over ci of points[g, p, ci] * filters[p, ci, c]
+    y[g, m, c]       = activation(sums of products[g, p, c], along depth, height and width, + bias[c])
+
+What is no number any more, since infinite or very large inputs were added up, is taken from ``direct``, the sum over taps that all other
+formulations make. Tasks make it only where they have read such inputs: see `tvm_conv3dt.compiler.large_inputs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+from tvm import te, tirx
+
+from tvm_conv3dt.compiler.blocks import block_start
+from tvm_conv3dt.compiler.expressions import pick
+from tvm_conv3dt.compiler.operands import Operands
+from tvm_conv3dt.compiler.place import Place
+from tvm_conv3dt.compiler.winograd import Filtering, Form
+from tvm_conv3dt.compiler.winograd_layout import WinogradLayout
+
+__all__ = ["define_winograd", "place_of", "tap_factor", "tap_number"]
+
+_TASK = ["n", "gd", "th", "tw", "rd", "rh", "rw"]
+
+
+def define_winograd(layout: WinogradLayout, operands: Operands, name: str) -> Any:
+    """Return the results by groups: ``[n, gd, th, tw, rd, rh, rw, cb, g, md, mh, mw, v]``, made by the block `name`.
+
+    ``th`` and ``tw`` are tasks, and ``g`` the groups of one; ``m`` the results of a group. The other blocks are ``padded``, ``along_w``,
+    ``along_h``, ``points``, ``accumulator``, ``products``, ``direct``, ``back_d``, ``back_h`` and ``sums``.
+    """
+    _, _, width = layout.filterings
+    padded = _padded(layout, operands)
+    found = _back(layout, _products(layout, operands, _points(layout, padded)))
+    direct = _direct(layout, operands, padded)
+
+    def total(*index: Any) -> Any:
+        *task, cb, g, md, mh, mw, v = index
+
+        def product(p: int) -> Any:
+            return found(*task, cb, md, mh, p, g, v)
+
+        made = _sum(width, Filtering.result_forms, task[-1], mw, product)
+        finite = tirx.abs(made) < tirx.const(float("inf"), "float32")
+        return tirx.Select(finite, made, direct(*index))
+
+    sums = te.compute(direct.shape, total, "sums", varargs_names=_result_names())
+
+    def result(*index: Any) -> Any:
+        channel = block_start(index[-6], layout.lanes, layout.channels) + index[-1]
+        return operands.result(sums[index], channel)
+
+    return te.compute(sums.shape, result, name, varargs_names=_result_names())
+
+
+def _result_names() -> list[str]:
+    return [*_TASK, "cb", "g", "md", "mh", "mw", "v"]
+
+
+def _sizes(layout: WinogradLayout) -> tuple[int, ...]:
+    """Return the extents of tasks and phases, outermost in all that is made."""
+    return (layout.workload.batch, *layout.tasks, *layout.phases)
+
+
+def _position(
+    layout: WinogradLayout, task: Sequence[Any], g: Any, within: Sequence[Any]
+) -> list[Any]:
+    """Return where input number `within` of a group is in ``padded``, for each axis."""
+    found = []
+    for each, group, r, start, span, number in zip(
+        *(layout.filterings, _groups(layout, task, g), task[-3:], layout.starts, layout.spans),
+        within,
+        strict=True,
+    ):
+        place = pick(r, _starts(each, start)) + number
+        if not each.axis.uniform:
+            # Phases of fewer inputs begin later, which TVM does not see: it would have more copied.
+            place = tirx.min(place, span - 1)
+        found.append(group * each.results + place)
+    return found
+
+
+def _points(layout: WinogradLayout, padded: Any) -> Any:
+    """Return the sums of inputs: ``[..., pd, ph, pw, g, ci]``."""
+    depth, height, width = layout.filterings
+    shape = (*_sizes(layout), *layout.points, layout.task_groups, layout.workload.in_channels)
+
+    def along_w(*index: Any) -> Any:
+        *task, dd, dh, pw, g, ci = index
+
+        def read(i: int) -> Any:
+            return padded(task[0], *_position(layout, task, g, (dd, dh, i)), ci)
+
+        return _sum(width, Filtering.input_forms, task[-1], pw, read)
+
+    names = [*_TASK, "dd", "dh", "pw", "g", "ci"]
+    by_w = te.compute(shape, along_w, "along_w", varargs_names=names)
+
+    def along_h(*index: Any) -> Any:
+        *task, dd, ph, pw, g, ci = index
+
+        def read(i: int) -> Any:
+            return by_w(*task, dd, i, pw, g, ci)
+
+        return _sum(height, Filtering.input_forms, task[-2], ph, read)
+
+    names = [*_TASK, "dd", "ph", "pw", "g", "ci"]
+    by_h = te.compute(shape, along_h, "along_h", varargs_names=names)
+
+    def along_d(*index: Any) -> Any:
+        *task, pd, ph, pw, g, ci = index
+
+        def read(i: int) -> Any:
+            return by_h(*task, i, ph, pw, g, ci)
+
+        return _sum(depth, Filtering.input_forms, task[-3], pd, read)
+
+    names = [*_TASK, "pd", "ph", "pw", "g", "ci"]
+    return te.compute(shape, along_d, "points", varargs_names=names)
+
+
+def _products(layout: WinogradLayout, operands: Operands, points: Any) -> Any:
+    """Return the products of points with their filters: ``[..., cb, pd, ph, pw, g, v]``."""
+    k = te.reduce_axis((0, layout.workload.in_channels), "k")
+
+    def total(*index: Any) -> Any:
+        *task, cb, pd, ph, pw, g, v = index
+        number = (pd * layout.points[1] + ph) * layout.points[2] + pw
+        factor = operands.packed(*task[-3:], cb, number, k, v)
+        return te.sum(points(*task, pd, ph, pw, g, k) * factor, axis=k)
+
+    shape = (*_sizes(layout), layout.blocks, *layout.points, layout.task_groups, layout.lanes)
+    names = [*_TASK, "cb", "pd", "ph", "pw", "g", "v"]
+    accumulator = te.compute(shape, total, "accumulator", varargs_names=names)
+
+    def copy(*index: Any) -> Any:
+        return accumulator[index]
+
+    return te.compute(shape, copy, "products", varargs_names=names)
+
+
+def _back(layout: WinogradLayout, products: Any) -> Any:
+    """Return the sums of products along depth and height: ``[..., cb, md, mh, pw, g, v]``."""
+    depth, height, _ = layout.filterings
+    outer, inner = (*_sizes(layout), layout.blocks), (layout.task_groups, layout.lanes)
+
+    def back_d(*index: Any) -> Any:
+        *task, cb, md, ph, pw, g, v = index
+
+        def product(p: int) -> Any:
+            return products(*task, cb, p, ph, pw, g, v)
+
+        return _sum(depth, Filtering.result_forms, task[-3], md, product)
+
+    shape = (*outer, depth.results, *layout.points[1:], *inner)
+    names = [*_TASK, "cb", "md", "ph", "pw", "g", "v"]
+    by_d = te.compute(shape, back_d, "back_d", varargs_names=names)
+
+    def back_h(*index: Any) -> Any:
+        *task, cb, md, mh, pw, g, v = index
+
+        def product(p: int) -> Any:
+            return by_d(*task, cb, md, p, pw, g, v)
+
+        return _sum(height, Filtering.result_forms, task[-2], mh, product)
+
+    shape = (*outer, depth.results, height.results, layout.points[2], *inner)
+    names = [*_TASK, "cb", "md", "mh", "pw", "g", "v"]
+    return te.compute(shape, back_h, "back_h", varargs_names=names)
+
+
+def _direct(layout: WinogradLayout, operands: Operands, padded: Any) -> Any:
+    """Return the results by sums over taps, without bias and activation."""
+    channels, (_, rows, columns) = layout.workload.in_channels, layout.taps
+    turns = [te.reduce_axis((0, t), f"j{a}") for t, a in zip(layout.taps, "dhw", strict=True)]
+    ci = te.reduce_axis((0, channels), "ci")
+    jd, jh, jw = turns
+
+    def total(*index: Any) -> Any:
+        *task, cb, g, md, mh, mw, v = index
+        position = _position(layout, task, g, (md + jd, mh + jh, mw + jw))
+        number = prod(layout.points) + (jd * rows + jh) * columns + jw
+        factor = operands.packed(*task[-3:], cb, number, ci, v)
+        return te.sum(padded(task[0], *position, ci) * factor, axis=[*turns, ci])
+
+    results = [each.results for each in layout.filterings]
+    shape = (*_sizes(layout), layout.blocks, layout.task_groups, *results, layout.lanes)
+    return te.compute(shape, total, "direct", varargs_names=_result_names())
+
+
+def _padded(layout: WinogradLayout, operands: Operands) -> Any:
+    """Return the input with the zeros around it that groups read."""
+    counts = zip(layout.tasks, (1, layout.task_rows, layout.task_columns), strict=True)
+    sizes = [
+        (tasks * groups - 1) * each.results + span
+        for each, span, (tasks, groups) in zip(layout.filterings, layout.spans, counts, strict=True)
+    ]
+
+    def element(n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
+        d, h, w = (i + start for i, start in zip((d, h, w), layout.starts, strict=True))
+        inside = [
+            condition
+            for i, axis in zip((d, h, w), layout.axes, strict=True)
+            for condition in (i >= 0, i < axis.input)
+        ]
+        zero = tirx.const(0, "float32")
+        return tirx.if_then_else(tirx.all(*inside), operands.element(n, d, h, w, c), zero)
+
+    shape = (layout.workload.batch, *sizes, layout.workload.in_channels)
+    return te.compute(shape, element, "padded")
+
+
+def _groups(layout: WinogradLayout, task: Sequence[Any], g: Any) -> tuple[Any, Any, Any]:
+    """Return which groups of depth, height and width group `g` of a task is."""
+    _, depth, th, tw, *_ = task
+    row, column = tirx.floordiv(g, layout.task_columns), tirx.floormod(g, layout.task_columns)
+    if layout.task_rows == 1:
+        row, column = 0, g
+    return depth, th * layout.task_rows + row, tw * layout.task_columns + column
+
+
+def _starts(filtering: Filtering, start: int) -> list[Any]:
+    """Return the position in ``padded`` of the first input of group 0, for each phase."""
+    phases = range(filtering.axis.phases)
+    return [tirx.const(filtering.first_input(r) - start, "int32") for r in phases]
+
+
+def _sum(
+    filtering: Filtering,
+    forms: Callable[[Filtering, int], list[Form]],
+    phase: Any,
+    which: Any,
+    term: Callable[[int], Any],
+) -> Any:
+    """Return sum number `which` of a phase."""
+
+    def total(form: Form) -> Any:
+        (first, _), *others = form.items()
+        found = term(first)
+        for number, factor in others:
+            found = found + term(number) if factor > 0 else found - term(number)
+        return found
+
+    phases = [forms(filtering, r) for r in range(filtering.axis.phases)]
+    if all(each == phases[0] for each in phases):
+        phases = phases[:1]
+    return pick(phase, [pick(which, [total(form) for form in each]) for each in phases])
+
+
+def tap_factor(filtering: Filtering, phase: Any, number: Any, j: Any) -> Any:
+    """Return the factor of tap `j` of a phase in sum of taps `number`; beyond the sums are the taps themselves."""
+
+    def factors(r: int) -> Any:
+        forms: list[Form] = [{}] * filtering.points
+        forms[: filtering.points_of(r)] = filtering.tap_forms(r)
+        forms += [
+            {t: 1.0} if t < filtering.axis.phase_taps(r) else {} for t in range(filtering.axis.taps)
+        ]
+        taps = range(filtering.axis.taps)
+        by_form = [
+            pick(j, [tirx.const(form.get(t, 0.0), "float32") for t in taps]) for form in forms
+        ]
+        return pick(number, by_form)
+
+    return pick(phase, [factors(r) for r in range(filtering.axis.phases)])
+
+
+def tap_number(filtering: Filtering, phase: Any, j: Any) -> Any:
+    """Return which of the kernel's taps tap `j` of a phase is; of those that the phase does not have, some."""
+    numbers = []
+    for r in range(filtering.axis.phases):
+        first = filtering.first_tap(r)
+        steps = range(filtering.axis.taps)
+        numbers.append(
+            pick(
+                j, [tirx.const(max(first - t * filtering.axis.tap_step, 0), "int32") for t in steps]
+            )
+        )
+    return pick(phase, numbers)
+
+
+def place_of(layout: WinogradLayout, index: Any) -> Place:
+    """Return where a result by groups belongs."""
+    n, gd, th, tw, rd, rh, rw, cb, g, md, mh, mw, v = index
+    depth, _, width = layout.filterings
+    qd, qh, qw = (
+        group * each.results + m
+        for each, group, m in zip(
+            layout.filterings, _groups(layout, (n, gd, th, tw), g), (md, mh, mw), strict=True
+        )
+    )
+    w = qw * width.axis.stride + rw
+    exists = []
+    if layout.tasks[0] * depth.results != depth.axis.quotients and depth.axis.exact:
+        exists.append(qd < depth.axis.quotients)
+    columns = layout.tasks[2] * layout.task_columns * width.results
+    if columns != width.axis.quotients or not width.axis.exact:
+        exists.append(w < width.axis.output)
+    channel = block_start(cb, layout.lanes, layout.channels) + v
+    return Place(n, (qd, rd), (qh, rh), w, channel, exists)
