@@ -41,7 +41,7 @@ from tvm_conv3dt.compiler.spaces.point import (
 )
 from tvm_conv3dt.compiler.spaces.streams import stream_candidates
 from tvm_conv3dt.compiler.spaces.tensorizing import tensorize
-from tvm_conv3dt.compiler.spaces.workspace import most_bytes
+from tvm_conv3dt.compiler.spaces.workspace import most_bytes, shares
 from tvm_conv3dt.compiler.streaming import STREAM
 from tvm_conv3dt.compiler.tap_layout import TapLayout
 from tvm_conv3dt.compiler.tap_loops import mark_tap_loops
@@ -63,10 +63,8 @@ def tasks(workload: Workload, device: Device, apart: str) -> list[TapLayout]:
     depth, height, _ = workload.phase_axes
     most = min(most_bytes(workload) / device.cores, _NEAR * device.l2_bytes)
     found = []
-    for planes in _shares(depth.quotients)[-_MOST_PLANES:]:
-        layouts = [
-            TapLayout.of(workload, apart, planes, rows) for rows in _shares(height.quotients)
-        ]
+    for planes in shares(depth.quotients)[-_MOST_PLANES:]:
+        layouts = [TapLayout.of(workload, apart, planes, rows) for rows in shares(height.quotients)]
         found += [each for each in layouts if copied(each) <= most][-_MOST_ROWS:]
     return found or [TapLayout.of(workload, apart, 1, 1)]
 
@@ -76,11 +74,6 @@ def within_bounds(layout: TapLayout, device: Device, point: Point) -> bool:
     if layout.planes == layout.task_rows == 1:
         return True
     return device.cores * copied(layout) <= most_bytes(layout.workload)
-
-
-def _shares(positions: int) -> list[int]:
-    """Return how many positions each of some equal shares can have, the fewest first."""
-    return sorted({-(-positions // shares) for shares in range(1, positions + 1)})
 
 
 def copied(layout: TapLayout) -> int:

@@ -31,7 +31,7 @@ from tvm_conv3dt.compiler.spaces.point import (
     mark,
 )
 from tvm_conv3dt.compiler.spaces.streams import stream_candidates
-from tvm_conv3dt.compiler.spaces.workspace import most_bytes
+from tvm_conv3dt.compiler.spaces.workspace import most_bytes, shares
 from tvm_conv3dt.compiler.streaming import STREAM
 from tvm_conv3dt.compiler.winograd_layout import WinogradLayout
 from tvm_conv3dt.device import Device
@@ -56,17 +56,12 @@ def tasks(workload: Workload, device: Device) -> list[WinogradLayout]:
     _, height, width = WinogradLayout(workload, lanes).filterings
     most = min(most_bytes(workload) / device.cores, _NEAR * device.l2_bytes)
     found = []
-    for rows, columns in product(_shares(height.tiles), _shares(width.tiles)):
+    for rows, columns in product(shares(height.tiles), shares(width.tiles)):
         layout = WinogradLayout(workload, lanes, task_rows=rows, task_columns=columns)
         whole = rows == 1 or columns == width.tiles
         if whole and layout.task_groups <= _MOST_GROUPS and copied(layout, 1) <= most:
             found.append(layout)
     return [each for each in found if each.task_groups >= _LEAST_GROUPS]
-
-
-def _shares(groups: int) -> list[int]:
-    """Return how many groups each of some equal shares can have, the fewest first."""
-    return sorted({-(-groups // shares) for shares in range(1, groups + 1)})
 
 
 def copied(layout: WinogradLayout, vectors: int) -> int:
@@ -147,23 +142,23 @@ def _mark(sch: s_tir.Schedule, layout: WinogradLayout, loops: list[Any], axes: s
             mark_turns(sch, loop, name, each.results - 1)
 
 
+def _in_registers(sch: s_tir.Schedule, name: str, at: Any, loops: int) -> list[Any]:
+    """Let a block be made in registers, in a loop of its consumer; return its innermost loops, unrolled but for the last, a vector."""
+    block = sch.get_sblock(name)
+    sch.set_scope(block, 0, "local")
+    sch.compute_at(block, at, preserve_unit_loops=True)
+    *unrolled, lanes = sch.get_loops(block)[-loops:]
+    for loop in unrolled:
+        sch.unroll(loop)
+    sch.vectorize(lanes)
+    return [*unrolled, lanes]
+
+
 def _add_products(sch: s_tir.Schedule, layout: WinogradLayout, at: Any) -> None:
     """Add up the products of a vector, along depth, height and width, in registers."""
-    sums = sch.get_sblock("sums")
-    sch.set_scope(sums, 0, "local")
-    sch.compute_at(sums, at, preserve_unit_loops=True)
-    *loops, v = sch.get_loops(sums)[-4:]
-    for loop in loops:
-        sch.unroll(loop)
-    sch.vectorize(v)
+    _in_registers(sch, "sums", at, 4)
     for name, axes in (("back_h", "w"), ("back_d", "hw")):
-        block = sch.get_sblock(name)
-        sch.set_scope(block, 0, "local")
-        sch.compute_at(block, at, preserve_unit_loops=True)
-        *loops, g, v = sch.get_loops(block)[-5:]
-        for loop in (*loops, g):
-            sch.unroll(loop)
-        sch.vectorize(v)
+        *loops, _, _ = _in_registers(sch, name, at, 5)
         _mark(sch, layout, loops[-len(axes) :], axes)
 
 
@@ -222,14 +217,7 @@ def _add_inputs(sch: s_tir.Schedule, layout: WinogradLayout, at: Any) -> None:
     sch.vectorize(lanes)
     sch.storage_align(points, 0, 9, 2 * _LINE, _LINE)
     for name in ("along_h", "along_w"):
-        block = sch.get_sblock(name)
-        sch.set_scope(block, 0, "local")
-        sch.compute_at(block, pw, preserve_unit_loops=True)
-        *loops, g, lanes = sch.get_loops(block)[-5:]
-        for loop in (*loops, g):
-            sch.unroll(loop)
-        sch.vectorize(lanes)
-        _mark(sch, layout, loops[:2], "dh")
+        _mark(sch, layout, _in_registers(sch, name, pw, 5)[:2], "dh")
     _mark(sch, layout, [pd, ph, pw], _AXES)
 
 

@@ -8,7 +8,7 @@ from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.phases import Axis
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["fits", "inputs", "most_bytes"]
+__all__ = ["fits", "inputs", "most_bytes", "shares"]
 
 # What a kernel may take beside its arguments: so many bytes, or this share of the output where that is more.
 _WORKSPACE_BYTES = 1_000_000
@@ -58,3 +58,8 @@ def inputs(axis: Axis, folded: bool, positions: int, margin: int = 0) -> int:
     if folded:
         of_one = axis.folded_taps
     return min(axis.input + margin, positions - 1 + of_one)
+
+
+def shares(positions: int) -> list[int]:
+    """Return how many positions each of some equal shares can have, the fewest first."""
+    return sorted({-(-positions // count) for count in range(1, positions + 1)})
