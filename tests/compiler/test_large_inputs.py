@@ -61,7 +61,7 @@ def test_results_are_those_of_sums_over_taps(kernel, large, host, call, built):
 
 
 def test_tasks_forget_what_others_have_met(host, call, built):
-    """A kernel that took sums over taps everywhere would be right, too: here the filters for these are none."""
+    """One infinity, in the first of many tasks: what it does not reach is exact."""
     workload = evenly(channels(host), kernel=4, width=40)
     x, filters, _ = integer_data(workload, seed=0)
     x[0, 0, 0, 0, 0] = np.inf

@@ -95,7 +95,7 @@ def test_activation_is_of_the_sum(activation, host, call, built):
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (4, 2), (5, 2), (6, 2)])
 def test_error_is_about_that_of_sums_over_taps(kernel, stride, host, call, built):
-    """Of products of both signs; it was 0.4 to 1.1 of theirs in the root of the mean square."""
+    """Of products of both signs; it was 0.5 to 1.2 of theirs in the root of the mean square."""
     workload = evenly((96, 16), kernel=kernel, stride=stride)
     rng = np.random.default_rng(0)
     x, filters = (
