@@ -6,12 +6,22 @@ from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
+import tvm_ffi
 from tvm import ir, s_tir, tirx
 
 from tvm_conv3dt.compiler.expressions import at, replaced
 from tvm_conv3dt.compiler.statements import opaque
 
-__all__ = ["INFINITY", "Extremes", "bits_of", "bound", "each_of"]
+__all__ = [
+    "INFINITY",
+    "Extremes",
+    "annotated",
+    "bits_of",
+    "bound",
+    "each_of",
+    "watched_lanes",
+    "with_memory",
+]
 
 INFINITY = 0x7F800000
 """The bits of a float32 that is infinite; those of NaN are more, and of smaller numbers less."""
@@ -40,6 +50,13 @@ class Extremes:
         body = each_of(self._whole, lambda lane: tirx.BufferStore(self.buffer, zero, lane))
         return opaque("cleared", [], [self._region], body)
 
+    def begin(self, loop: tirx.For) -> tirx.For:
+        """Return a loop over tasks, each of which has met nothing as it begins."""
+        body = tirx.SeqStmt([self.clear(), loop.body])
+        return tirx.For(
+            loop.loop_var, loop.min, loop.extent, loop.kind, body, None, loop.annotations
+        )
+
     def look(self, bits: Any, lane_of: Any) -> Any:
         """Return what looks at a vector: `bits` are `bits_of` the number in the lane of variable `lane_of`."""
 
@@ -55,6 +72,36 @@ class Extremes:
         """Return whether a number of so many bits, or a larger one, was met."""
         lanes = (tirx.BufferLoad(self.buffer, [n]) for n in range(self.lanes))
         return reduce(tirx.max, lanes) >= bits
+
+
+def annotated(step: Any, mark: str) -> s_tir.SBlockRealize | None:
+    """Return the block that a step is, if it has an annotation."""
+    found = step if isinstance(step, s_tir.SBlockRealize) else None
+    return found if found is not None and mark in found.block.annotations else None
+
+
+def watched_lanes(function: tirx.PrimFunc, mark: str) -> int | None:
+    """Return the lanes of the vectors whose blocks have an annotation; None where there are none."""
+    found: list[int] = []
+
+    def visit(loop: tirx.For) -> None:
+        if annotated(loop.body, mark) is not None:
+            found.append(int(loop.extent))
+
+    tvm_ffi.structural_walk(function, (tirx.For, visit))
+    return found[0] if found else None
+
+
+def with_memory(function: tirx.PrimFunc, buffers: list[Any]) -> tirx.PrimFunc:
+    """Return a function whose root allocates some more buffers."""
+
+    def root(block: s_tir.SBlock) -> Any:
+        if block.name_hint != "root":
+            return block
+        every = [*block.alloc_buffers, *buffers]
+        return s_tir.SBlock([], [], [], "root", block.body, alloc_buffers=every)
+
+    return tvm_ffi.structural_map(function, (s_tir.SBlock, root))
 
 
 def bits_of(value: Any) -> Any:

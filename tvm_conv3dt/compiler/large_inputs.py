@@ -10,9 +10,16 @@ from __future__ import annotations
 from typing import Any
 
 import tvm_ffi
-from tvm import s_tir, tirx
+from tvm import tirx
 
-from tvm_conv3dt.compiler.extremes import Extremes, bits_of, bound
+from tvm_conv3dt.compiler.extremes import (
+    Extremes,
+    annotated,
+    bits_of,
+    bound,
+    watched_lanes,
+    with_memory,
+)
 from tvm_conv3dt.compiler.statements import inside
 
 __all__ = ["LOOKED_AT", "SPARED", "spare_sums"]
@@ -29,52 +36,28 @@ _LARGE = (127 + 50) << 23
 
 def spare_sums(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """Let tasks of a scheduled function, whose blocks are still there, make sums over taps only where they have met large inputs."""
-    lanes = _lanes(function)
+    lanes = watched_lanes(function, LOOKED_AT)
     if lanes is None:
         return function
     extremes = Extremes(lanes)
 
     def loop(each: tirx.For) -> Any:
         if each.kind == tirx.ForKind.PARALLEL:
-            body = tirx.SeqStmt([extremes.clear(), each.body])
-            return tirx.For(
-                each.loop_var, each.min, each.extent, each.kind, body, None, each.annotations
-            )
-        if _annotated(each.body, LOOKED_AT):
-            bits = bound(bits_of(each.body.block.body.value), each.body, {})
-            return tirx.SeqStmt([extremes.look(bits, each.loop_var), each])
-        return each
+            return extremes.begin(each)
+        copy = annotated(each.body, LOOKED_AT)
+        if copy is None:
+            return each
+        bits = bound(bits_of(copy.block.body.value), copy, {})
+        return tirx.SeqStmt([extremes.look(bits, each.loop_var), each])
+
+    def spared(step: Any) -> Any:
+        if annotated(inside(step)[0], SPARED) is None:
+            return step
+        return tirx.IfThenElse(extremes.reach(_LARGE), step, None)
 
     def sequence(each: tirx.SeqStmt) -> Any:
         return tirx.SeqStmt([spared(step) for step in each.seq])
 
-    def spared(step: Any) -> Any:
-        if not _annotated(inside(step)[0], SPARED):
-            return step
-        return tirx.IfThenElse(extremes.reach(_LARGE), step, None)
-
-    def root(block: s_tir.SBlock) -> Any:
-        if block.name_hint != "root":
-            return block
-        buffers = [*block.alloc_buffers, extremes.buffer]
-        return s_tir.SBlock([], [], [], "root", block.body, alloc_buffers=buffers)
-
     function = tvm_ffi.structural_map(function, (tirx.SeqStmt, sequence))
     function = tvm_ffi.structural_map(function, (tirx.For, loop))
-    return tvm_ffi.structural_map(function, (s_tir.SBlock, root))
-
-
-def _annotated(step: Any, mark: str) -> bool:
-    return isinstance(step, s_tir.SBlockRealize) and mark in step.block.annotations
-
-
-def _lanes(function: tirx.PrimFunc) -> int | None:
-    """Return the lanes of the vectors that are looked at; None where nothing is."""
-    found: list[int] = []
-
-    def visit(loop: tirx.For) -> None:
-        if _annotated(loop.body, LOOKED_AT):
-            found.append(int(loop.extent))
-
-    tvm_ffi.structural_walk(function, (tirx.For, visit))
-    return found[0] if found else None
+    return with_memory(function, [extremes.buffer])

@@ -14,7 +14,16 @@ import tvm_ffi
 from tvm import ir, s_tir, tirx
 
 from tvm_conv3dt.compiler.expressions import replaced
-from tvm_conv3dt.compiler.extremes import INFINITY, Extremes, bits_of, bound, each_of
+from tvm_conv3dt.compiler.extremes import (
+    INFINITY,
+    Extremes,
+    annotated,
+    bits_of,
+    bound,
+    each_of,
+    watched_lanes,
+    with_memory,
+)
 from tvm_conv3dt.compiler.pieces import split_number
 from tvm_conv3dt.compiler.statements import inside, opaque
 
@@ -29,7 +38,7 @@ MENDED = "conv3d_transpose.mended"
 
 def mend_sums(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """Let tasks of a scheduled function, whose blocks are still there, make sums again when they have met an infinity."""
-    lanes = _watched_lanes(function)
+    lanes = watched_lanes(function, WATCHED)
     if lanes is None:
         return function
     extremes = Extremes(lanes)
@@ -37,12 +46,9 @@ def mend_sums(function: tirx.PrimFunc) -> tirx.PrimFunc:
 
     def loop(each: tirx.For) -> Any:
         if each.kind == tirx.ForKind.PARALLEL:
-            body = tirx.SeqStmt([extremes.clear(), each.body])
-            return tirx.For(
-                each.loop_var, each.min, each.extent, each.kind, body, None, each.annotations
-            )
+            return extremes.begin(each)
         inner = each.body
-        if isinstance(inner, tirx.For) and _block(inner.body, WATCHED) is not None:
+        if isinstance(inner, tirx.For) and annotated(inner.body, WATCHED) is not None:
             return tirx.SeqStmt([_watch(each, extremes), each])
         return each
 
@@ -59,36 +65,12 @@ def mend_sums(function: tirx.PrimFunc) -> tirx.PrimFunc:
                 steps.append(tirx.IfThenElse(extremes.reach(INFINITY), again, None))
         return tirx.SeqStmt(steps)
 
-    def root(block: s_tir.SBlock) -> Any:
-        if block.name_hint != "root":
-            return block
-        buffers = [*block.alloc_buffers, *made]
-        return s_tir.SBlock([], [], [], "root", block.body, alloc_buffers=buffers)
-
     function = tvm_ffi.structural_map(function, (tirx.SeqStmt, sequence))
     function = tvm_ffi.structural_map(function, (tirx.For, loop))
-    return tvm_ffi.structural_map(function, (s_tir.SBlock, root))
-
-
-def _block(step: Any, mark: str) -> s_tir.SBlock | None:
-    """Return the block that a step is, if it has an annotation."""
-    found = step.block if isinstance(step, s_tir.SBlockRealize) else None
-    return found if found is not None and mark in found.annotations else None
+    return with_memory(function, made)
 
 
 # ---- the input
-
-
-def _watched_lanes(function: tirx.PrimFunc) -> int | None:
-    """Return the lanes of the vectors that are watched; None where nothing is."""
-    found: list[int] = []
-
-    def visit(loop: tirx.For) -> None:
-        if _block(loop.body, WATCHED) is not None:
-            found.append(int(loop.extent))
-
-    tvm_ffi.structural_walk(function, (tirx.For, visit))
-    return found[0] if found else None
 
 
 def _watch(pieces: tirx.For, extremes: Extremes) -> Any:
@@ -118,7 +100,7 @@ class _Stored:
 def _stored(step: Any) -> _Stored | None:
     """Return the block with a tile's sums, if a step is nothing but that, in loops of one turn."""
     found, loops = inside(step)
-    return None if _block(found, MENDED) is None else _Stored(found, loops)
+    return None if annotated(found, MENDED) is None else _Stored(found, loops)
 
 
 def _again(steps: list[Any], stored: _Stored, plain: Any) -> list[Any]:

@@ -89,7 +89,7 @@ def _position(
 
 def _points(layout: WinogradLayout, padded: Any) -> Any:
     """Return the sums of inputs: ``[..., pd, ph, pw, g, ci]``."""
-    depth, height, width = layout.filterings
+    width = layout.filterings[2]
     shape = (*_sizes(layout), *layout.points, layout.task_groups, layout.workload.in_channels)
 
     def along_w(*index: Any) -> Any:
@@ -102,28 +102,14 @@ def _points(layout: WinogradLayout, padded: Any) -> Any:
 
     names = [*_TASK, "dd", "dh", "pw", "g", "ci"]
     by_w = te.compute(shape, along_w, "along_w", varargs_names=names)
-
-    def along_h(*index: Any) -> Any:
-        *task, dd, ph, pw, g, ci = index
-
-        def read(i: int) -> Any:
-            return by_w(*task, dd, i, pw, g, ci)
-
-        return _sum(height, Filtering.input_forms, task[-2], ph, read)
-
-    names = [*_TASK, "dd", "ph", "pw", "g", "ci"]
-    by_h = te.compute(shape, along_h, "along_h", varargs_names=names)
-
-    def along_d(*index: Any) -> Any:
-        *task, pd, ph, pw, g, ci = index
-
-        def read(i: int) -> Any:
-            return by_h(*task, i, ph, pw, g, ci)
-
-        return _sum(depth, Filtering.input_forms, task[-3], pd, read)
-
-    names = [*_TASK, "pd", "ph", "pw", "g", "ci"]
-    return te.compute(shape, along_d, "points", varargs_names=names)
+    names[-4] = "ph"
+    by_h = te.compute(
+        shape, _of_axis(by_w, layout, 1, Filtering.input_forms, 8), "along_h", varargs_names=names
+    )
+    names[-5] = "pd"
+    return te.compute(
+        shape, _of_axis(by_h, layout, 0, Filtering.input_forms, 7), "points", varargs_names=names
+    )
 
 
 def _products(layout: WinogradLayout, operands: Operands, points: Any) -> Any:
@@ -150,30 +136,38 @@ def _back(layout: WinogradLayout, products: Any) -> Any:
     """Return the sums of products along depth and height: ``[..., cb, md, mh, pw, g, v]``."""
     depth, height, _ = layout.filterings
     outer, inner = (*_sizes(layout), layout.blocks), (layout.task_groups, layout.lanes)
-
-    def back_d(*index: Any) -> Any:
-        *task, cb, md, ph, pw, g, v = index
-
-        def product(p: int) -> Any:
-            return products(*task, cb, p, ph, pw, g, v)
-
-        return _sum(depth, Filtering.result_forms, task[-3], md, product)
-
     shape = (*outer, depth.results, *layout.points[1:], *inner)
     names = [*_TASK, "cb", "md", "ph", "pw", "g", "v"]
-    by_d = te.compute(shape, back_d, "back_d", varargs_names=names)
-
-    def back_h(*index: Any) -> Any:
-        *task, cb, md, mh, pw, g, v = index
-
-        def product(p: int) -> Any:
-            return by_d(*task, cb, md, p, pw, g, v)
-
-        return _sum(height, Filtering.result_forms, task[-2], mh, product)
-
+    by_d = te.compute(
+        shape,
+        _of_axis(products, layout, 0, Filtering.result_forms, 8),
+        "back_d",
+        varargs_names=names,
+    )
     shape = (*outer, depth.results, height.results, layout.points[2], *inner)
-    names = [*_TASK, "cb", "md", "mh", "pw", "g", "v"]
-    return te.compute(shape, back_h, "back_h", varargs_names=names)
+    names[-4] = "mh"
+    return te.compute(
+        shape, _of_axis(by_d, layout, 1, Filtering.result_forms, 9), "back_h", varargs_names=names
+    )
+
+
+def _of_axis(
+    source: Any,
+    layout: WinogradLayout,
+    axis: int,
+    forms: Callable[[Filtering, int], list[Form]],
+    place: int,
+) -> Callable[..., Any]:
+    """Return what makes the sums of an axis: of elements of a tensor that differ at one place of its index."""
+
+    def total(*index: Any) -> Any:
+        def element(i: int) -> Any:
+            return source(*index[:place], i, *index[place + 1 :])
+
+        phase = index[_TASK.index("rd") + axis]
+        return _sum(layout.filterings[axis], forms, phase, index[place], element)
+
+    return total
 
 
 def _direct(layout: WinogradLayout, operands: Operands, padded: Any) -> Any:

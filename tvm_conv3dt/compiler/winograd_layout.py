@@ -125,6 +125,15 @@ class WinogradLayout(Layout):
             sum(each.points_of(r) for r in range(each.axis.phases)) for each in self.filterings
         )
 
+    @cached_property
+    def copied_positions(self) -> int:
+        """Input positions that a task reads and copies."""
+        groups = (1, self.task_rows, self.task_columns)
+        return prod(
+            (count - 1) * each.results + span
+            for each, span, count in zip(self.filterings, self.spans, groups, strict=True)
+        )
+
     @property
     def padded(self) -> bool:
         """Whether the rows of the input are copied: always, with the zeros around them."""

@@ -9,7 +9,7 @@ pytest.importorskip("tvm")
 
 from tvm_conv3dt import cpu
 from tvm_conv3dt import device as catalogue
-from tvm_conv3dt.compiler.spaces import llvm, winograd_nest
+from tvm_conv3dt.compiler.spaces import llvm, streams, winograd_nest
 from tvm_conv3dt.compiler.spaces.default_point import default_points
 from tvm_conv3dt.compiler.spaces.point import Point
 from tvm_conv3dt.compiler.spaces.workspace import most_bytes
@@ -75,8 +75,6 @@ def test_every_register_tile_is_exact(host, inexact):
 
 
 def test_large_output_passes_by_the_caches(host, inexact, monkeypatch):
-    from tvm_conv3dt.compiler.spaces import streams
-
     monkeypatch.setattr(streams, "_STREAMED_BYTES", 0)
     workload = evenly((16, 16), kernel=4, width=4)
     (point,) = points(workload, host, 1, 2)

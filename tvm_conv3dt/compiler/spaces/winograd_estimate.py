@@ -37,8 +37,7 @@ def winograd_formulations(workload: Workload, device: Device) -> list[str]:
             for point in points(layout, device, family)
         )
 
-    layouts = [each for each in tasks(workload, device) if any(families(each, device))]
-    return [each.name for each in sorted(layouts, key=cycles)[:_TASKS]]
+    return [each.name for each in sorted(tasks(workload, device), key=cycles)[:_TASKS]]
 
 
 def winograd_estimate(layout: WinogradLayout, device: Device, point: Point) -> float:
@@ -49,13 +48,7 @@ def winograd_estimate(layout: WinogradLayout, device: Device, point: Point) -> f
     step = max(tile * vectors / _FMA_PER_CYCLE, (tile + vectors) / _LOADS_PER_CYCLE, _FMA_LATENCY)
     tiles = products * ceil(groups / tile) * (layout.blocks // vectors)
     task = tiles * (step * workload.in_channels + _TILE_CYCLES + tile * vectors)
-    rows = (
-        (count - 1) * each.results + span
-        for each, span, count in zip(
-            layout.filterings, layout.spans, (1, layout.task_rows, layout.task_columns), strict=True
-        )
-    )
-    task += _COPY_CYCLES * prod(rows) * in_vectors
+    task += _COPY_CYCLES * layout.copied_positions * in_vectors
     task += _INPUT_CYCLES * products * groups * in_vectors
     results = prod(each.results for each in layout.filterings) * prod(layout.phases)
     task += groups * layout.blocks * (_RESULT_CYCLES * products + _STORE_CYCLES * results)

@@ -66,25 +66,24 @@ def tasks(workload: Workload, device: Device) -> list[WinogradLayout]:
 
 def copied(layout: WinogradLayout, vectors: int) -> int:
     """Return the bytes that a task takes for copies of rows, their sums, and the products of so many vectors."""
-    channels, groups = layout.workload.in_channels, (1, layout.task_rows, layout.task_columns)
-    rows = prod(
-        (count - 1) * each.results + span
-        for each, span, count in zip(layout.filterings, layout.spans, groups, strict=True)
-    )
+    channels = layout.workload.in_channels
     points = prod(layout.points) * (layout.task_groups * (channels + vectors * layout.lanes))
-    return _ITEMSIZE * (rows * channels + points)
+    return _ITEMSIZE * (layout.copied_positions * channels + points)
 
 
 def within_bounds(layout: WinogradLayout, device: Device, point: Point) -> bool:
     """Whether the copies that a point makes are allowed with so many cores as a device has."""
-    return device.cores * copied(layout, point.vectors) <= most_bytes(layout.workload)
+    return _allowed(layout, device, point.vectors)
+
+
+def _allowed(layout: WinogradLayout, device: Device, vectors: int) -> bool:
+    return device.cores * copied(layout, vectors) <= most_bytes(layout.workload)
 
 
 def families(layout: WinogradLayout, device: Device) -> Iterator[Family]:
     """Yield the structural choices: one design space each."""
     for vectors in range(1, min(5, layout.blocks) + 1):
-        even = layout.blocks % vectors == 0
-        if even and device.cores * copied(layout, vectors) <= most_bytes(layout.workload):
+        if layout.blocks % vectors == 0 and _allowed(layout, device, vectors):
             yield Family(ORDER, vectors)
 
 
