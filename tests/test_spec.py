@@ -390,6 +390,7 @@ def test_recasting_keeps_the_computation():
 
 def test_the_id_says_the_precision_beside_the_dtype():
     assert up3(precision="bfloat16").id == UP3_ID.replace("f32", "f32pbf16")
+    assert up3(precision="float32").id == UP3_ID.replace("f32", "f32pf32")
     assert up3(dtype="bfloat16").id == UP3_ID.replace("f32", "bf16")
     halves = up3(dtype="float16", precision="float16")
     assert halves.id == UP3_ID.replace("f32", "f16pf16")
@@ -416,10 +417,11 @@ def test_precision_float16_is_for_float16_arrays(dtype):
         up3(dtype=dtype, precision="float16")
 
 
-@pytest.mark.parametrize("precision", ["float32", "f16", "bf16", ""])
+@pytest.mark.parametrize("precision", ["float64", "f16", "bf16", ""])
 def test_another_precision_is_refused(precision):
     with pytest.raises(
-        WorkloadError, match=f"precision='{precision}': it must be one of bfloat16, float16"
+        WorkloadError,
+        match=f"precision='{precision}': it must be one of bfloat16, float32, float16",
     ):
         up3(precision=precision)
 
@@ -494,7 +496,7 @@ def test_a_workload_survives_pickling(workload):
         UP3_ID.replace("f32", "i32"),
         UP3_ID.replace("f32", "f64pbf16"),
         UP3_ID.replace("f32", "bf16pbf16"),
-        UP3_ID.replace("f32", "f32pf32"),
+        UP3_ID.replace("f32", "f32pf64"),
         UP3_ID.replace("f32", "f32p"),
         UP3_ID.replace("f32", "f32_bf16"),
         UP3_ID.replace("_d1x1x1", ""),

@@ -88,8 +88,9 @@ def conv3d_transpose(
         Of ``"leaky_relu"`` (0.2) and ``"elu"`` (1.0).
     precision : str, optional
         ``"bfloat16"``, of float32 arrays, permits products of factors rounded to bfloat16; ``"float16"``, of float16 arrays,
-        permits sums in float16: for speed where the machine has units for them. See `Workload` for the errors. Such a
-        call is a workload of its own in bundles.
+        permits sums in float16: for speed where the machine has units for them. ``"float32"``, of float32 arrays, forbids
+        to split numbers and to add them before they are multiplied. See `Workload` for the errors. Such a call is a workload
+        of its own in bundles.
     out : array, optional
         Where to write the result: a NumPy array, a tensor of PyTorch, or one that exports writable memory by DLPack; of
         shape `output_shape` and the input's dtype, not over the input.

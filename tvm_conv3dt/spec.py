@@ -34,8 +34,8 @@ DATA_FORMATS = ("NDHWC", "NCDHW")
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "sigmoid", "tanh")
 DTYPES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
 """The element types, with their sizes in bytes."""
-PRECISIONS = {"bfloat16": "float32", "float16": "float16"}
-"""What kernels may compute in where a caller permits it by name, each with the dtype of the arrays that it is for."""
+PRECISIONS = {"bfloat16": "float32", "float32": "float32", "float16": "float16"}
+"""What kernels may compute in where a caller says so by name, each with the dtype of the arrays that it is for."""
 FLOAT16_TERMS = 128
 """How many products are added in float16 at most, where `Workload.precision` permits it, before they go on in float32."""
 
@@ -77,13 +77,16 @@ class Workload:
     alpha : float or None
         Of ``"leaky_relu"`` (0.2 where None) and ``"elu"`` (1.0 where None), else None.
     precision : str or None
-        What kernels may compute in; docs/precision.md states the errors. It is a permission: a device without
-        instructions for it computes in float32, which is more exact. TensorFlow has no such argument.
+        What kernels may compute in; docs/precision.md states the errors. TensorFlow has no such argument. The half types are
+        permissions: a device without instructions for them computes in float32, which is more exact.
 
         ``"bfloat16"``, of float32 arrays only: kernels may round elements of input and filters to bfloat16 (to nearest,
         ties to even) before they are multiplied; sums, bias, activation and output stay float32. An output's error grows
         by less than 2**-7 of the sum of its products' magnitudes, and not at all where both factors are bfloat16
         numbers, as integers up to 256 are.
+
+        ``"float32"``, of float32 arrays only: kernels multiply each input with its own taps, as float32 numbers, and add these
+        products up. Without it they may split numbers into pieces, or add neighbours before they multiply.
 
         ``"float16"``, of float16 arrays only: kernels may multiply and add in float16, up to `FLOAT16_TERMS` products;
         such sums are added in float32, as are bias and activation. An output's error grows by up to a

@@ -61,13 +61,14 @@ def test_tasks_can_share_the_tiles_of_a_plane(height, tiles):
     [
         ({}, True),
         ({"precision": "bfloat16"}, False),
+        ({"precision": "float32"}, False),
         ({"dtype": "bfloat16"}, False),
         ({"dtype": "float16"}, False),
         ({"dtype": "float64"}, False),
         ({"data_format": "NCDHW"}, True),
     ],
 )
-def test_float32_is_split_unless_less_is_permitted(change, fits):
+def test_float32_is_split_unless_a_precision_is_said(change, fits):
     assert SplitLayout.fits(evenly((32, 32)).recast(**change)) == fits
 
 

@@ -153,12 +153,13 @@ def test_holes_left_unwritten_fail():
     assert verify(HOLES, run).status == "FAILED"
 
 
-def test_lower_precision_fails_on_random_data_only():
+@pytest.mark.parametrize("precision", [None, "float32"])
+def test_lower_precision_fails_on_random_data_only(precision):
     def run(x, filters, bias, out):
         half = reference(PLAIN, x.astype(np.float16), filters.astype(np.float16))
         out[...] = half
 
-    found = verify(PLAIN, run)
+    found = verify(replace(PLAIN, precision=precision), run)
     assert [check.status for check in found.checks] == ["PASSED", "FAILED"]
     assert found.checks[1].worst > 1
 

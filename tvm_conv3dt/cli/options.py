@@ -67,7 +67,8 @@ _dtype = click.option(
 _precision = click.option(
     "--precision",
     type=click.Choice(tuple(PRECISIONS)),
-    help="Recast the workloads so that kernels may compute in this type: bfloat16 for float32 arrays, float16 for float16 ones.",
+    help="Recast the workloads so that kernels may compute in this type: bfloat16 for float32 arrays, float16 for float16 ones; "
+    "or, by float32, so that they do so tap by tap.",
 )
 
 

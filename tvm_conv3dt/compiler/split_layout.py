@@ -42,7 +42,9 @@ class SplitLayout(TileLayout):
     @classmethod
     def fits(cls, workload: Workload) -> bool:
         """Whether there is such a layout of a workload."""
-        return workload.product_dtype == "float32" and workload.reached
+        return (
+            workload.precision is None and workload.product_dtype == "float32" and workload.reached
+        )
 
     @cached_property
     def pitch(self) -> int:

@@ -214,7 +214,7 @@ def _permitted(workload: Workload, products: Array) -> Array:
         roundings = np.minimum(products, FLOAT16_TERMS) * EPSILON["float16"] / 2
         return np.asarray(roundings / (1 - roundings))
     # Rounding both factors to bfloat16 changes a product by less than this share of it.
-    return np.asarray(EPSILON["bfloat16"] if workload.precision else 0.0)
+    return np.asarray(EPSILON["bfloat16"] if workload.precision == "bfloat16" else 0.0)
 
 
 def _allowed(
