@@ -1,5 +1,7 @@
 """Are sums over taps made where a task has met a large input, and only there?"""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,8 @@ from tvm import tirx
 from tvm_conv3dt.compiler.large_inputs import spare_sums
 from tvm_conv3dt.compiler.schedule import point_schedule
 from tvm_conv3dt.compiler.spaces.point import Point
+from tvm_conv3dt.compiler.spaces.winograd_nest import ORDERS
+from tvm_conv3dt.compiler.winograd_layout import WinogradLayout
 from tvm_conv3dt.reference import integer_data, reference
 
 from .geometries import evenly
@@ -31,11 +35,16 @@ def channels(device):
     return 2 * device.lanes(4), device.lanes(4)
 
 
+def named(workload, device, columns):
+    layout = WinogradLayout.choices(workload, device.lanes(4))[0]
+    return replace(layout, task_columns=columns).name
+
+
 def test_sums_over_taps_are_under_a_condition(host):
-    before = scheduled(evenly(channels(host), kernel=4), host, "winograd-2x5", "points")
+    before = scheduled(evenly(channels(host), kernel=4), host, "winograd-2x3x2-1x5", "points")
     (added,) = set(conditions(spare_sums(before))) - set(conditions(before))
     assert "direct" in str(added.then_case)
-    assert "extremes" in str(added.condition)
+    assert "met" in str(added.condition)
 
 
 def test_other_functions_are_left_alone(host):
@@ -44,8 +53,9 @@ def test_other_functions_are_left_alone(host):
 
 
 @pytest.mark.parametrize("large", [np.inf, -np.inf, np.nan, 2.0**60, 3e38])
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("kernel", [3, 4, 6])
-def test_results_are_those_of_sums_over_taps(kernel, large, host, call, built):
+def test_results_are_those_of_sums_over_taps(kernel, order, large, host, call, built):
     workload = evenly(channels(host), kernel=kernel)
     x, filters, _ = integer_data(workload, seed=0)
     x[0, 1, 1, 4, 1] = large
@@ -53,11 +63,25 @@ def test_results_are_those_of_sums_over_taps(kernel, large, host, call, built):
         # Of filters of one size no sum is nearly zero.
         filters[..., 1] = np.where(filters[..., 1] > 0, 0.5, -0.5)
     expected = reference(workload, x, filters).astype(np.float32)
-    found = call(built(workload, host, Point("winograd-1x5", "points", 1, tile_w=3)), x, filters)
+    name = named(workload, host, 3)
+    found = call(built(workload, host, Point(name, order, 1, tile_w=3)), x, filters)
     # Of a zero filter, and of infinities of both signs, the right result is NaN.
     np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
     np.testing.assert_array_equal(np.isinf(found), np.isinf(expected))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_large_input_leaves_no_roundings_in_results_that_do_not_read_it(host, call, built):
+    """Three results of two taps are made together, of four inputs; the first reads two of them."""
+    workload = evenly(channels(host), kernel=4)
+    assert "x3-" in named(workload, host, 3)
+    x, filters, _ = integer_data(workload, seed=0)
+    x[0, :, :, 4], filters = 2.0**60, abs(filters) + 1
+    expected = reference(workload, x, filters)
+    found = call(built(workload, host, Point(named(workload, host, 3), "points", 1)), x, filters)
+    small = abs(expected) < 2.0**24
+    assert small.all(axis=(0, 1, 2, 4)).sum() == 18 - 4
+    np.testing.assert_array_equal(found[small], expected[small])
 
 
 def test_tasks_forget_what_others_have_met(host, call, built):
@@ -65,7 +89,7 @@ def test_tasks_forget_what_others_have_met(host, call, built):
     workload = evenly(channels(host), kernel=4, width=40)
     x, filters, _ = integer_data(workload, seed=0)
     x[0, 0, 0, 0, 0] = np.inf
-    kernel = built(workload, host, Point("winograd-1x5", "points", 1, tile_w=5))
+    kernel = built(workload, host, Point(named(workload, host, 5), "points", 1, tile_w=5))
     expected = reference(workload, x, filters)
     finite = np.isfinite(expected)
     assert not finite.all()

@@ -1,5 +1,7 @@
 """Has each phase code of its own, with the turns that it takes and memory of its own?"""
 
+from dataclasses import replace
+
 import pytest
 
 tvm = pytest.importorskip("tvm")
@@ -10,6 +12,7 @@ from tvm import s_tir, tirx
 from tvm_conv3dt.compiler.phase_copies import copy_phases
 from tvm_conv3dt.compiler.schedule import point_schedule
 from tvm_conv3dt.compiler.spaces.point import Point
+from tvm_conv3dt.compiler.winograd_layout import WinogradLayout
 from tvm_conv3dt.spec import Workload
 
 
@@ -19,7 +22,8 @@ def scheduled(device, kernel, strides):
     workload = Workload.make(
         (1, 4, 4, 4, lanes), (*kernel, lanes, lanes), (1, *output, lanes), strides
     )
-    schedule = point_schedule(workload, device, Point("winograd-2x2", "points", 1)).apply(device)
+    layout = replace(WinogradLayout.choices(workload, lanes)[0], task_rows=2, task_columns=2)
+    schedule = point_schedule(workload, device, Point(layout.name, "points", 1)).apply(device)
     return next(iter(schedule.mod.functions.values()))
 
 

@@ -1,5 +1,7 @@
 """Which workloads does Winograd's filtering serve, and how large are its tasks and filters?"""
 
+from math import prod
+
 import pytest
 
 from tvm_conv3dt.compiler.winograd_layout import WinogradLayout
@@ -8,8 +10,9 @@ from tvm_conv3dt.spec import Workload
 from .geometries import evenly
 
 
-def layout(rows=1, columns=1, **more):
-    return WinogradLayout(evenly((16, 16), **more), 8, task_rows=rows, task_columns=columns)
+def layout(rows=1, columns=1, results=(2, 1, 2), **more):
+    workload = evenly((16, 16), **more)
+    return WinogradLayout(workload, 8, results=results, task_rows=rows, task_columns=columns)
 
 
 @pytest.mark.parametrize(
@@ -17,8 +20,10 @@ def layout(rows=1, columns=1, **more):
     [
         ((16, 16), {}, True),
         ((16, 9), {}, True),
-        ((12, 16), {}, False),  # no whole vectors of input channels
-        ((16, 7), {}, False),
+        ((12, 16), {}, True),
+        ((7, 16), {}, False),  # no whole vector of input channels
+        ((16, 4), {}, True),  # with half of the lanes
+        ((16, 3), {}, False),
         ((16, 16), {"kernel": 2}, False),  # one tap
         ((16, 16), {"kernel": 1}, False),  # a phase without any
         ((16, 16), {"kernel": 7, "stride": 3}, False),  # code for 27 phases
@@ -26,21 +31,53 @@ def layout(rows=1, columns=1, **more):
         ((16, 16), {"data_format": "NCDHW"}, False),
         ((16, 16), {"dtype": "float64"}, False),
         ((16, 16), {"precision": "bfloat16"}, False),
+        ((16, 16), {"precision": "float32"}, False),
     ],
 )
-def test_fits_float32_with_taps_to_save_and_whole_vectors(channels, more, fits):
+def test_float32_fits_with_products_to_save_and_channels_for_vectors(channels, more, fits):
     data_format = more.pop("data_format", "NDHWC")
     workload = evenly(channels, **more).recast(data_format=data_format)
-    assert WinogradLayout.fits(workload, 8) is fits
+    assert bool(WinogradLayout.choices(workload, 8)) is fits
 
 
-def test_name_tells_the_task():
+@pytest.mark.parametrize(
+    ("lanes", "out_channels", "used"), [(16, 16, 16), (16, 8, 8), (16, 3, 8), (8, 7, 4), (4, 3, 4)]
+)
+def test_half_of_the_lanes_are_used_where_output_channels_do_not_fill_them(
+    lanes, out_channels, used
+):
+    workload = evenly((16, out_channels))
+    assert WinogradLayout.lanes_of(workload, lanes) == used
+    assert {each.lanes for each in WinogradLayout.choices(workload, lanes)} <= {used}
+
+
+def test_choices_are_of_results_that_save_products_the_most_first():
+    """Of 2 positions, of 3 and of 9."""
+    found = WinogradLayout.choices(evenly((16, 16), kernel=4), 8)
+    depth, height, width = ({each.results[axis] for each in found} for axis in range(3))
+    assert (depth, height, width) == ({1, 2}, {1, 3}, {1, 2, 3})
+    assert found[0].results == (2, 3, 3)
+    counts = [prod(one.products for one in each.filterings) for each in found]
+    assert counts == sorted(counts)
+
+
+def test_name_tells_results_and_task():
     named = layout(2, 5)
-    assert named.name == "winograd-2x5"
+    assert named.name == "winograd-2x1x2-2x5"
     assert WinogradLayout.parse(named.workload, 8, named.name) == named
 
 
-@pytest.mark.parametrize("name", ["winograd-", "winograd-2", "winograd-2x", "winograd-1x1-phases"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "winograd-",
+        "winograd-2x5",
+        "winograd-2x1x2-2x",
+        "winograd-2x1x2-1x1-phases",
+        "winograd-2x1x4-1x1",
+        "winograd-3x1x2-1x1",  # more products than those of 2
+    ],
+)
 def test_other_names_are_refused(name):
     with pytest.raises(ValueError, match="Winograd"):
         WinogradLayout.parse(evenly((16, 16)), 8, name)
@@ -48,18 +85,16 @@ def test_other_names_are_refused(name):
 
 def test_tasks_cover_all_groups():
     its = layout(2, 2)
-    # Of 3 positions, those of the height, pairs would have more products.
-    assert [each.results for each in its.filterings] == [2, 1, 2]
     assert its.tasks == (1, 2, 3)
     assert its.rows == 4
 
 
 def test_filters_are_those_of_points_and_of_taps():
     workload = Workload.make((1, 4, 4, 4, 16), (3, 4, 1, 20, 16), (1, 8, 8, 4, 20), (2, 2, 1))
-    its = WinogradLayout(workload, 8)
+    its = WinogradLayout(workload, 8, results=(2, 2, 1))
     assert its.points == (3, 3, 1)
-    assert its.taps == (2, 2, 1)
-    assert its.packed_shape == (2, 2, 1, 3, 9 + 4, 16, 8)
+    assert its.filters == (3 + 1, 3 + 3, 1)
+    assert its.packed_shape == (3, 4 * 6 + 3 * 4, 16, 8)
     assert its.products == (3 + 2) * (3 + 3) * 1
 
 

@@ -120,7 +120,7 @@ def test_filters_that_are_added_up_are_no_very_large_ones(filter_, calls):
     workload = Workload.make([1, 2, 2, 2, 3], [2, 2, 2, 4, 3], [1, 4, 4, 4, 4], 2)
     filters = np.ones(workload.filters, np.float32)
     filters[1, 0, 1, 2, 0] = filter_
-    op, library = make(workload, filters, formulation="winograd-1x1")
+    op, library = make(workload, filters, formulation="winograd-2x2x2-1x1")
     x = np.ones(workload.input, np.float32)
     np.testing.assert_array_equal(op(x), reference(workload, x, filters).astype(np.float32))
     assert library.calls == calls

@@ -68,6 +68,13 @@ class Extremes:
 
         return opaque("watched", [self._region], [self._region], each_of(self._whole, store))
 
+    def keep(self, bits: int, met: Any) -> Any:
+        """Return what writes to the one element of a buffer whether a number of so many bits, or a larger one, was met."""
+        reached = tirx.Cast(met.dtype, self.reach(bits))
+        store = tirx.BufferStore(met, reached, [tirx.const(0, "int32")])
+        written = tirx.BufferRegion(met, [ir.Range(0, 1)])
+        return opaque("kept", [self._region], [written], store)
+
     def reach(self, bits: int) -> Any:
         """Return whether a number of so many bits, or a larger one, was met."""
         lanes = (tirx.BufferLoad(self.buffer, [n]) for n in range(self.lanes))

@@ -10,6 +10,7 @@ infinite input.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -20,6 +21,7 @@ from tvm_conv3dt.compiler.blocks import block_start
 from tvm_conv3dt.compiler.definition import AnyLayout
 from tvm_conv3dt.compiler.dot_layout import DOT_PAIRS, DotLayout
 from tvm_conv3dt.compiler.elements import STORED_BFLOAT16, array_shape, narrow, stored_dtype, widen
+from tvm_conv3dt.compiler.expressions import pick
 from tvm_conv3dt.compiler.gemm_layout import GemmLayout
 from tvm_conv3dt.compiler.layout import Layout
 from tvm_conv3dt.compiler.mmla import BLOCK
@@ -33,7 +35,7 @@ from tvm_conv3dt.compiler.tap_layout import TapLayout
 from tvm_conv3dt.compiler.taps import folded_tap
 from tvm_conv3dt.compiler.tile_layout import TileLayout
 from tvm_conv3dt.compiler.unit_layout import DEPTH, SQUARE
-from tvm_conv3dt.compiler.winograd_definition import tap_factor, tap_number
+from tvm_conv3dt.compiler.winograd import Form
 from tvm_conv3dt.compiler.winograd_layout import WinogradLayout
 
 __all__ = ["define_packing"]
@@ -90,12 +92,12 @@ def define_packing(layout: AnyLayout, symbol: str) -> tirx.PrimFunc:
     else:
         if isinstance(layout, WinogradLayout):
             # What a tap's factor is depends on neither channel.
-            schedule.reorder(*loops[:5], *loops[7:], *loops[5:7])
+            schedule.reorder(*loops[:2], *loops[4:], *loops[2:4])
         if isinstance(layout, SplitLayout):
             schedule.unroll(loops[5])  # pieces
-        schedule.parallel(schedule.fuse(*loops[:4]))
+        schedule.parallel(schedule.fuse(*loops[: 2 if isinstance(layout, WinogradLayout) else 4]))
         if isinstance(layout, WinogradLayout):
-            schedule.decompose_reduction(schedule.get_sblock("packed"), loops[7])
+            schedule.decompose_reduction(schedule.get_sblock("packed"), loops[4])
     return next(iter(schedule.mod.functions.values()))
 
 
@@ -151,26 +153,38 @@ def _of_input_channels(layout: DotLayout, filters: Any, index: Any) -> Any:
 
 def _of_points(layout: WinogradLayout, filters: Any, index: Any) -> Any:
     """Return a packed element: a sum of taps, or a tap itself."""
-    *phases, cb, number, ci, v = index
+    cb, number, ci, v = index
     channel = block_start(cb, layout.lanes, layout.channels) + v
-    points, taps = layout.points, layout.taps
-    alone = number >= prod(points)
-    numbers = [
-        tirx.Select(alone, tap + point_count, point)
-        for tap, point_count, point in zip(
-            _unravel(number - prod(points), taps), points, _unravel(number, points), strict=True
-        )
-    ]
-    turns = [te.reduce_axis((0, t), f"j{a}") for t, a in zip(taps, "dhw", strict=True)]
+    sums, kernel = layout.filters, [axis.kernel for axis in layout.axes]
+    alone = number >= prod(sums)
+    forms = zip(
+        layout.filterings,
+        _unravel(number, sums),
+        _unravel(number - prod(sums), kernel),
+        strict=True,
+    )
     factor: Any = 1.0
-    where = []
-    for filtering, phase, which, j in zip(layout.filterings, phases, numbers, turns, strict=True):
-        factor = tap_factor(filtering, phase, which, j) * factor
-        where.append(tap_number(filtering, phase, j) + filtering.axis.skipped)
+    turns, where = [], []
+    for filtering, its_sum, tap in forms:
+        j = te.reduce_axis((0, filtering.axis.taps), "j")
+        its_tap, its_factor = _term(filtering.filters, its_sum, j, filtering.axis.taps)
+        factor *= tirx.Select(alone, tirx.Cast("float32", j == 0), its_factor)
+        where.append(tirx.Select(alone, tap, its_tap) + filtering.axis.skipped)
+        turns.append(j)
     return te.sum(filters[(*where, channel, ci)] * factor, axis=turns)
 
 
-def _unravel(number: Any, sizes: tuple[int, ...]) -> list[Any]:
+def _term(forms: list[Form], number: Any, j: Any, terms: int) -> tuple[Any, Any]:
+    """Return the tap of term `j` of a sum of taps, and its factor: 0 where the sum has fewer of at most so many `terms`."""
+    found = [[*form.items(), *[(0, 0.0)] * (terms - len(form))] for form in forms]
+
+    def chosen(which: int, dtype: str) -> Any:
+        return pick(number, [pick(j, [tirx.const(t[which], dtype) for t in one]) for one in found])
+
+    return chosen(0, "int32"), chosen(1, "float32")
+
+
+def _unravel(number: Any, sizes: Sequence[int]) -> list[Any]:
     """Return the place of an element in an array, by its number in memory."""
     found = []
     for size in reversed(sizes[1:]):

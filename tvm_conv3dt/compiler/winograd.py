@@ -1,48 +1,52 @@
-"""Winograd's minimal filtering along one axis: two neighbouring results from fewer products than taps ask for.
+"""Winograd's minimal filtering along one axis: neighbouring results from fewer products than taps ask for.
 
-Two results of a phase with ``t`` taps read ``t + 1`` neighbouring inputs ``d`` and take ``2 * t`` products with its taps ``g``; the
-algorithm F(2, t) takes ``t + 1``, of sums of inputs with sums of taps, and adds these up (S. Winograd, *Arithmetic Complexity of
+``m`` results of a phase with ``t`` taps read ``m + t - 1`` neighbouring inputs ``d`` and take ``m * t`` products with its taps ``g``; the
+algorithm F(m, t) takes ``m + t - 1``, of sums of inputs with sums of taps, and adds these up (S. Winograd, *Arithmetic Complexity of
 Computations*, 1980; for networks A. Lavin and S. Gray, *Fast Algorithms for Convolutional Neural Networks*, 2016)::
 
     F(2, 2)    y0 = m0 + m1         m0 = (d0 - d1) * g0        m1 = d1 * (g0 + g1)               m2 = (d2 - d1) * g1
                y1 = m1 + m2
     F(2, 3)    y0 = m0 + m1 + m2    m0 = (d0 - d2) * g0        m1 = (d1 + d2) * (g0 + g1 + g2) / 2
                y1 = m1 - m2 - m3    m3 = (d1 - d3) * g2        m2 = (d2 - d1) * (g0 - g1 + g2) / 2
+    F(3, 2)    y0 = m0 + m1 + m2    m0 = (d0 - d2) * g0        m1 = (d1 + d2) * (g0 + g1) / 2
+               y1 = m1 - m2         m3 = (d1 - d3) * g1        m2 = (d2 - d1) * (g0 - g1) / 2
+               y2 = m1 + m2 - m3
 
-All factors are 1, -1 and 1/2, so integers stay exact. A result is a sum of products of the inputs that it reads, and of no others.
-Of more axes each has its own; the products are those of every combination.
+All factors are 1, -1 and 1/2, so integers stay exact. Of more axes each has its own; the products are those of every combination.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 from tvm_conv3dt.phases import Axis
 
-__all__ = ["MOST_TAPS", "Filtering", "Form"]
+__all__ = ["Filtering", "Form"]
 
 Form = dict[int, float]
 """A sum of neighbours: by the number of each its factor."""
 
-MOST_TAPS = 3
-"""Of a phase. More of them take factors that cost exactness."""
+_MOST_RESULTS = 3
+_MOST_POINTS = 4  # more of them take factors that cost exactness: thirds
 
-# By the number of taps: sums of inputs, sums of taps, and sums of products.
+# Of more results than one, by the number of products: sums of inputs.
 _INPUTS: dict[int, list[Form]] = {
-    1: [{0: 1}, {1: 1}],
-    2: [{0: 1, 1: -1}, {1: 1}, {2: 1, 1: -1}],
-    3: [{0: 1, 2: -1}, {1: 1, 2: 1}, {2: 1, 1: -1}, {1: 1, 3: -1}],
+    3: [{0: 1, 1: -1}, {1: 1}, {2: 1, 1: -1}],
+    4: [{0: 1, 2: -1}, {1: 1, 2: 1}, {2: 1, 1: -1}, {1: 1, 3: -1}],
 }
-_TAPS: dict[int, list[Form]] = {
-    1: [{0: 1}, {0: 1}],
-    2: [{0: 1}, {0: 1, 1: 1}, {1: 1}],
-    3: [{0: 1}, {0: 0.5, 1: 0.5, 2: 0.5}, {0: 0.5, 1: -0.5, 2: 0.5}, {2: 1}],
+# By the numbers of results and of taps: sums of taps, and sums of products.
+_TAPS: dict[tuple[int, int], list[Form]] = {
+    (2, 2): [{0: 1}, {0: 1, 1: 1}, {1: 1}],
+    (2, 3): [{0: 1}, {0: 0.5, 1: 0.5, 2: 0.5}, {0: 0.5, 1: -0.5, 2: 0.5}, {2: 1}],
+    (3, 2): [{0: 1}, {0: 0.5, 1: 0.5}, {0: 0.5, 1: -0.5}, {1: 1}],
 }
-_RESULTS: dict[int, list[Form]] = {
-    1: [{0: 1}, {1: 1}],
-    2: [{0: 1, 1: 1}, {1: 1, 2: 1}],
-    3: [{0: 1, 1: 1, 2: 1}, {1: 1, 2: -1, 3: -1}],
+_RESULTS: dict[tuple[int, int], list[Form]] = {
+    (2, 2): [{0: 1, 1: 1}, {1: 1, 2: 1}],
+    (2, 3): [{0: 1, 1: 1, 2: 1}, {1: 1, 2: -1, 3: -1}],
+    (3, 2): [{0: 1, 1: 1, 2: 1}, {1: 1, 2: -1}, {1: 1, 2: 1, 3: -1}],
 }
 
 
@@ -53,20 +57,24 @@ class Filtering:
     Attributes
     ----------
     axis : Axis
-        Without dilation.
+        Without dilation, and with taps in every phase.
     results : int
-        Neighbouring results of a phase that are made together: 2, or 1 where that saves nothing.
+        Neighbouring results of a phase that are made together: 1, which takes a product for each tap, to 3.
     """
 
     axis: Axis
     results: int
 
     @classmethod
-    def of(cls, axis: Axis) -> Filtering:
-        """Make the one with the fewest products."""
-        pair, single = cls(axis, 2), cls(axis, 1)
-        fits = all(1 <= axis.phase_taps(r) <= MOST_TAPS for r in range(axis.phases))
-        return pair if fits and pair.products < single.products else single
+    def choices(cls, axis: Axis) -> list[Filtering]:
+        """Make those of which each has fewer products than all before it; the first has one result."""
+        found = [cls(axis, 1)]
+        for results in range(2, _MOST_RESULTS + 1):
+            one = cls(axis, results)
+            fits = all(one.points_of(r) <= _MOST_POINTS for r in range(axis.phases))
+            if fits and one.products < found[-1].products:
+                found.append(one)
+        return found
 
     @property
     def products(self) -> int:
@@ -91,22 +99,50 @@ class Filtering:
         """Return the first input position that group 0 reads; it may lie before the input."""
         return int(self.axis.first_input(phase)) - (self.axis.phase_taps(phase) - 1)
 
-    def first_tap(self, phase: int) -> int:
-        """Return the tap of that input; the next one's is `Axis.tap_step` less."""
-        last = self.axis.phase_taps(phase) - 1
-        return int(self.axis.first_tap(phase)) + last * self.axis.tap_step
+    def tap_numbers(self, phase: int) -> list[int]:
+        """Return which of the kernel's taps those of a phase are, in the order of inputs."""
+        count = self.axis.phase_taps(phase)
+        first = int(self.axis.first_tap(phase))
+        return [first + j * self.axis.tap_step for j in reversed(range(count))]
 
     def input_forms(self, phase: int) -> list[Form]:
         """Return the sums of inputs, one for each product."""
-        taps = self.axis.phase_taps(phase)
-        return _INPUTS[taps] if self.results > 1 else [{j: 1} for j in range(taps)]
+        points = self.points_of(phase)
+        return [{j: 1} for j in range(points)] if self._plain(phase) else _INPUTS[points]
 
     def tap_forms(self, phase: int) -> list[Form]:
-        """Return the sums of taps, in the order of inputs, one for each product."""
+        """Return the different sums of taps, in the order of inputs; see `tap_form`."""
         taps = self.axis.phase_taps(phase)
-        return _TAPS[taps] if self.results > 1 else [{j: 1} for j in range(taps)]
+        return [{j: 1} for j in range(taps)] if self._plain(phase) else _TAPS[self.results, taps]
+
+    def tap_form(self, phase: int, point: int) -> int:
+        """Return which sum of taps a product has: a single tap is that of all results."""
+        return 0 if self.axis.phase_taps(phase) == 1 else point
 
     def result_forms(self, phase: int) -> list[Form]:
         """Return the sums of products, one for each result."""
         taps = self.axis.phase_taps(phase)
-        return _RESULTS[taps] if self.results > 1 else [dict.fromkeys(range(taps), 1.0)]
+        if not self._plain(phase):
+            return _RESULTS[self.results, taps]
+        return [dict.fromkeys(range(m, m + taps), 1.0) for m in range(self.results)]
+
+    def _plain(self, phase: int) -> bool:
+        """Whether a phase has a product for each result and tap."""
+        return self.results == 1 or self.axis.phase_taps(phase) == 1
+
+    @cached_property
+    def filters(self) -> list[Form]:
+        """The sums of the kernel's taps that all phases have, one after the other."""
+        return list(self._filters())
+
+    def _filters(self) -> Iterator[Form]:
+        for r in range(self.axis.phases):
+            numbers = self.tap_numbers(r)
+            for form in self.tap_forms(r):
+                yield {numbers[j]: factor for j, factor in form.items()}
+
+    @cached_property
+    def first_filters(self) -> list[int]:
+        """Where in `filters` those of each phase begin."""
+        counts = [len(self.tap_forms(r)) for r in range(self.axis.phases)]
+        return list(accumulate(counts[:-1], initial=0))

@@ -6,13 +6,13 @@ For each phase ``r`` and group ``g`` of results ``m``, by the sums of each axis 
     products[g, p, c] = sum over ci of points[g, p, ci] * filters[p, ci, c]
     y[g, m, c]       = activation(sums of products[g, p, c], along depth, height and width, + bias[c])
 
-What is no number any more, since infinite or very large inputs were added up, is taken from ``direct``, the sum over taps that all other
-formulations make. Tasks make it only where they have read such inputs: see `tvm_conv3dt.compiler.large_inputs`.
+Where infinite or very large inputs were added up, results are taken from ``direct``, the sum over taps that all other formulations make.
+Tasks make it only where they have read such inputs, and only then take it: see `tvm_conv3dt.compiler.large_inputs`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import Any
 
@@ -25,7 +25,7 @@ from tvm_conv3dt.compiler.place import Place
 from tvm_conv3dt.compiler.winograd import Filtering, Form
 from tvm_conv3dt.compiler.winograd_layout import WinogradLayout
 
-__all__ = ["define_winograd", "place_of", "tap_factor", "tap_number"]
+__all__ = ["define_winograd", "place_of"]
 
 _TASK = ["n", "gd", "th", "tw", "rd", "rh", "rw"]
 
@@ -48,6 +48,7 @@ def define_winograd(layout: WinogradLayout, operands: Operands, name: str) -> An
             return found(*task, cb, md, mh, p, g, v)
 
         made = _sum(width, Filtering.result_forms, task[-1], mw, product)
+        # The condition is the compiler's, see `tvm_conv3dt.compiler.large_inputs`; this one has the right operands.
         finite = tirx.abs(made) < tirx.const(float("inf"), "float32")
         return tirx.Select(finite, made, direct(*index))
 
@@ -90,7 +91,8 @@ def _position(
 def _points(layout: WinogradLayout, padded: Any) -> Any:
     """Return the sums of inputs: ``[..., pd, ph, pw, g, ci]``."""
     width = layout.filterings[2]
-    shape = (*_sizes(layout), *layout.points, layout.task_groups, layout.workload.in_channels)
+    channels = layout.in_blocks * layout.lanes
+    shape = (*_sizes(layout), *layout.points, layout.task_groups, channels)
 
     def along_w(*index: Any) -> Any:
         *task, dd, dh, pw, g, ci = index
@@ -118,9 +120,9 @@ def _products(layout: WinogradLayout, operands: Operands, points: Any) -> Any:
 
     def total(*index: Any) -> Any:
         *task, cb, pd, ph, pw, g, v = index
-        number = (pd * layout.points[1] + ph) * layout.points[2] + pw
-        factor = operands.packed(*task[-3:], cb, number, k, v)
-        return te.sum(points(*task, pd, ph, pw, g, k) * factor, axis=k)
+        places = map(_filter, layout.filterings, task[-3:], (pd, ph, pw))
+        factor = operands.packed(cb, _number(places, layout.filters), k, v)
+        return te.sum(points(*task, pd, ph, pw, g, _copy_of(layout, k)) * factor, axis=k)
 
     shape = (*_sizes(layout), layout.blocks, *layout.points, layout.task_groups, layout.lanes)
     names = [*_TASK, "cb", "pd", "ph", "pw", "g", "v"]
@@ -172,7 +174,7 @@ def _of_axis(
 
 def _direct(layout: WinogradLayout, operands: Operands, padded: Any) -> Any:
     """Return the results by sums over taps, without bias and activation."""
-    channels, (_, rows, columns) = layout.workload.in_channels, layout.taps
+    channels, kernel = layout.workload.in_channels, [axis.kernel for axis in layout.axes]
     turns = [te.reduce_axis((0, t), f"j{a}") for t, a in zip(layout.taps, "dhw", strict=True)]
     ci = te.reduce_axis((0, channels), "ci")
     jd, jh, jw = turns
@@ -180,9 +182,9 @@ def _direct(layout: WinogradLayout, operands: Operands, padded: Any) -> Any:
     def total(*index: Any) -> Any:
         *task, cb, g, md, mh, mw, v = index
         position = _position(layout, task, g, (md + jd, mh + jh, mw + jw))
-        number = prod(layout.points) + (jd * rows + jh) * columns + jw
-        factor = operands.packed(*task[-3:], cb, number, ci, v)
-        return te.sum(padded(task[0], *position, ci) * factor, axis=[*turns, ci])
+        taps = map(_tap, layout.filterings, task[-3:], turns)
+        factor = operands.packed(cb, prod(layout.filters) + _number(taps, kernel), ci, v)
+        return te.sum(padded(task[0], *position, _copy_of(layout, ci)) * factor, axis=[*turns, ci])
 
     results = [each.results for each in layout.filterings]
     shape = (*_sizes(layout), layout.blocks, layout.task_groups, *results, layout.lanes)
@@ -190,7 +192,7 @@ def _direct(layout: WinogradLayout, operands: Operands, padded: Any) -> Any:
 
 
 def _padded(layout: WinogradLayout, operands: Operands) -> Any:
-    """Return the input with the zeros around it that groups read."""
+    """Return the input with the zeros around it that groups read, in whole vectors of channels."""
     counts = zip(layout.tasks, (1, layout.task_rows, layout.task_columns), strict=True)
     sizes = [
         (tasks * groups - 1) * each.results + span
@@ -204,11 +206,22 @@ def _padded(layout: WinogradLayout, operands: Operands) -> Any:
             for i, axis in zip((d, h, w), layout.axes, strict=True)
             for condition in (i >= 0, i < axis.input)
         ]
+        block, lane = tirx.floordiv(c, layout.lanes), tirx.floormod(c, layout.lanes)
+        channel = block_start(block, layout.lanes, layout.workload.in_channels) + lane
         zero = tirx.const(0, "float32")
-        return tirx.if_then_else(tirx.all(*inside), operands.element(n, d, h, w, c), zero)
+        return tirx.if_then_else(tirx.all(*inside), operands.element(n, d, h, w, channel), zero)
 
-    shape = (layout.workload.batch, *sizes, layout.workload.in_channels)
+    shape = (layout.workload.batch, *sizes, layout.in_blocks * layout.lanes)
     return te.compute(shape, element, "padded")
+
+
+def _copy_of(layout: WinogradLayout, channel: Any) -> Any:
+    """Return where copies have an input channel: the last vector, which is whole, begins with some that the one before has, too."""
+    more = layout.in_blocks * layout.lanes - layout.workload.in_channels
+    if not more:
+        return channel
+    last = (layout.in_blocks - 1) * layout.lanes
+    return channel + tirx.Select(channel >= last, tirx.const(more, "int32"), tirx.const(0, "int32"))
 
 
 def _groups(layout: WinogradLayout, task: Sequence[Any], g: Any) -> tuple[Any, Any, Any]:
@@ -248,36 +261,34 @@ def _sum(
     return pick(phase, [pick(which, [total(form) for form in each]) for each in phases])
 
 
-def tap_factor(filtering: Filtering, phase: Any, number: Any, j: Any) -> Any:
-    """Return the factor of tap `j` of a phase in sum of taps `number`; beyond the sums are the taps themselves."""
-
-    def factors(r: int) -> Any:
-        forms: list[Form] = [{}] * filtering.points
-        forms[: filtering.points_of(r)] = filtering.tap_forms(r)
-        forms += [
-            {t: 1.0} if t < filtering.axis.phase_taps(r) else {} for t in range(filtering.axis.taps)
-        ]
-        taps = range(filtering.axis.taps)
-        by_form = [
-            pick(j, [tirx.const(form.get(t, 0.0), "float32") for t in taps]) for form in forms
-        ]
-        return pick(number, by_form)
-
-    return pick(phase, [factors(r) for r in range(filtering.axis.phases)])
+def _filter(filtering: Filtering, phase: Any, point: Any) -> Any:
+    """Return which of an axis' sums of taps a product has."""
+    if filtering.axis.uniform:
+        return phase * len(filtering.tap_forms(0)) + filtering.tap_form(0, 1) * point
+    return pick(
+        phase,
+        [
+            first + filtering.tap_form(r, 1) * point
+            for r, first in enumerate(filtering.first_filters)
+        ],
+    )
 
 
-def tap_number(filtering: Filtering, phase: Any, j: Any) -> Any:
-    """Return which of the kernel's taps tap `j` of a phase is; of those that the phase does not have, some."""
-    numbers = []
-    for r in range(filtering.axis.phases):
-        first = filtering.first_tap(r)
-        steps = range(filtering.axis.taps)
-        numbers.append(
-            pick(
-                j, [tirx.const(max(first - t * filtering.axis.tap_step, 0), "int32") for t in steps]
-            )
-        )
-    return pick(phase, numbers)
+def _tap(filtering: Filtering, phase: Any, j: Any) -> Any:
+    """Return which of the kernel's taps tap `j` of a phase is, in the order of inputs."""
+    return pick(
+        phase,
+        [
+            filtering.tap_numbers(r)[0] - j * filtering.axis.tap_step
+            for r in range(filtering.axis.phases)
+        ],
+    )
+
+
+def _number(places: Iterable[Any], sizes: Sequence[int]) -> Any:
+    """Return the number in memory of an element of an array."""
+    depth, height, width = places
+    return (depth * sizes[1] + height) * sizes[2] + width
 
 
 def place_of(layout: WinogradLayout, index: Any) -> Place:

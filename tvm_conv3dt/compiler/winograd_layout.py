@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from math import prod
 
 from tvm_conv3dt.compiler.layout import Layout
@@ -20,8 +21,9 @@ __all__ = ["WINOGRAD", "WinogradLayout"]
 WINOGRAD = "winograd-"
 """What the names of these formulations begin with."""
 
-_PATTERN = re.compile(rf"{WINOGRAD}(\d+)x(\d+)")
+_PATTERN = re.compile(rf"{WINOGRAD}([1-3])x([1-3])x([1-3])-(\d+)x(\d+)")
 _MOST_COPIES = 8
+_LEAST_LANES = 4
 
 
 @dataclass(frozen=True)
@@ -32,46 +34,76 @@ class WinogradLayout(Layout):
     ----------
     workload, lanes, formulation
         As those of `Layout`; no phases are folded.
+    results : tuple of int
+        Neighbouring results that make a group, along depth, height and width.
     task_rows, task_columns : int
         Groups of height and width that a task has.
     """
 
+    results: tuple[int, int, int] = (1, 1, 1)
     task_rows: int = 1
     task_columns: int = 1
 
     @classmethod
     def parse(cls, workload: Workload, lanes: int, name: str) -> WinogradLayout:
-        """Make the layout of a `name`; another text raises `ValueError`."""
+        """Make the layout of a `name` for a device's `lanes`; another text raises `ValueError`, as does one that saves no products."""
+        error = ValueError(f"formulation {name} is none of Winograd's for {workload.id}")
         match = _PATTERN.fullmatch(name)
         if match is None:
-            raise ValueError(f"formulation {name} is none of Winograd's")
-        rows, columns = map(int, match.groups())
-        return cls(workload, lanes, task_rows=rows, task_columns=columns)
+            raise error
+        depth, height, width, rows, columns = map(int, match.groups())
+        found = cls(
+            workload,
+            cls.lanes_of(workload, lanes),
+            results=(depth, height, width),
+            task_rows=rows,
+            task_columns=columns,
+        )
+        if not all(each in Filtering.choices(each.axis) for each in found.filterings):
+            raise error
+        return found
+
+    @staticmethod
+    def lanes_of(workload: Workload, lanes: int) -> int:
+        """Return how many lanes of a device's vectors are used: all, or half where output channels do not fill them."""
+        return lanes if workload.out_channels >= lanes else max(lanes // 2, _LEAST_LANES)
 
     @classmethod
-    def fits(cls, workload: Workload, lanes: int) -> bool:
-        """Whether it saves products of float32: where channels fill vectors, no row is turned, and it is not too much code."""
+    def choices(cls, workload: Workload, lanes: int) -> list[WinogradLayout]:
+        """Make those, with tasks of one group, that save products of float32; the one that saves most comes first.
+
+        There are none where channels do not fill half a vector of a device's `lanes`, where rows are turned, and where it would be
+        too much code.
+        """
+        lanes = cls.lanes_of(workload, lanes)
         layout = cls(workload, lanes)
-        return (
-            workload.dtype == workload.product_dtype == "float32"
+        fits = (
+            workload.dtype == "float32"
+            and workload.precision is None
             and all(axis.dilation == 1 for axis in layout.axes)
             and all(axis.reached(r) for axis in layout.axes for r in range(axis.phases))
-            and workload.in_channels % lanes == 0
-            and workload.out_channels >= lanes
+            and min(workload.in_channels, workload.out_channels) >= lanes
             and not layout.turns_rows
-            and any(each.results > 1 for each in layout.filterings)
             and layout.copies <= _MOST_COPIES
         )
+        if not fits:
+            return []
+        combinations = list(product(*map(Filtering.choices, layout.axes)))[1:]
+        combinations.sort(key=lambda each: prod(one.products for one in each))
+        return [
+            cls(workload, lanes, results=(depth.results, height.results, width.results))
+            for depth, height, width in combinations
+        ]
 
     @cached_property
     def name(self) -> str:
-        """The formulation as schedules tell it: ``"winograd-2x8"``."""
-        return f"{WINOGRAD}{self.task_rows}x{self.task_columns}"
+        """The formulation as schedules tell it: ``"winograd-2x3x3-1x8"``, of results and of the groups of a task."""
+        return f"{WINOGRAD}{'x'.join(map(str, self.results))}-{self.task_rows}x{self.task_columns}"
 
     @cached_property
     def filterings(self) -> tuple[Filtering, Filtering, Filtering]:
         """Those of depth, height and width."""
-        depth, height, width = map(Filtering.of, self.axes)
+        depth, height, width = map(Filtering, self.axes, self.results)
         return depth, height, width
 
     @property
@@ -135,6 +167,11 @@ class WinogradLayout(Layout):
         )
 
     @property
+    def in_blocks(self) -> int:
+        """Vectors that the input channels of a position take; the last two may have some channels in common."""
+        return -(-self.workload.in_channels // self.lanes)
+
+    @property
     def padded(self) -> bool:
         """Whether the rows of the input are copied: always, with the zeros around them."""
         return True
@@ -145,10 +182,16 @@ class WinogradLayout(Layout):
         return False
 
     @cached_property
+    def filters(self) -> tuple[int, int, int]:
+        """Sums of taps along depth, height and width, those of all phases."""
+        depth, height, width = (len(each.filters) for each in self.filterings)
+        return depth, height, width
+
+    @cached_property
     def packed_shape(self) -> tuple[int, ...]:
-        """Shape of the packed filters: ``[rd, rh, rw, blocks, points and taps, in_channels, lanes]``.
+        """Shape of the packed filters: ``[blocks, sums of taps and taps, in_channels, lanes]``.
 
         The taps are for inputs of which no sums can be made, see `tvm_conv3dt.compiler.large_inputs`.
         """
-        filters = prod(self.points) + prod(self.taps)
-        return (*self.phases, self.blocks, filters, self.workload.in_channels, self.lanes)
+        filters = prod(self.filters) + prod(axis.kernel for axis in self.axes)
+        return self.blocks, filters, self.workload.in_channels, self.lanes

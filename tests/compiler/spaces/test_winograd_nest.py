@@ -11,7 +11,7 @@ from tvm_conv3dt import cpu
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler.spaces import llvm, streams, winograd_nest
 from tvm_conv3dt.compiler.spaces.default_point import default_points
-from tvm_conv3dt.compiler.spaces.point import Point
+from tvm_conv3dt.compiler.spaces.point import Family, Point
 from tvm_conv3dt.compiler.spaces.workspace import most_bytes
 from tvm_conv3dt.compiler.winograd_layout import WinogradLayout
 from tvm_conv3dt.reference import random_data, reference
@@ -33,6 +33,7 @@ CASES = {
     "valid": Workload.make((1, 2, 3, 4, 16), (3, 4, 5, 16, 16), (1, 5, 8, 11, 16), 2, "VALID"),
     "output channels share vectors": evenly((16, 21), width=4),
     "bias and relu": evenly((16, 32), width=4, bias=True, activation="relu"),
+    "input channels share vectors": evenly((19, 16), width=4),
     "batch": Workload.make((3, 2, 2, 2, 16), (3, 3, 3, 16, 16), (3, 2, 2, 2, 16), 1),
     **{name: of_geometry(geometry, 2, 16, 16) for name, geometry in COMMON.items()},
 }
@@ -40,12 +41,17 @@ TASKS = [(1, 1), (1, 3), (2, 2)]
 
 
 def fitting(device):
-    return {n: w for n, w in CASES.items() if WinogradLayout.fits(w, device.lanes(4))}
+    return {n: w for n, w in CASES.items() if WinogradLayout.choices(w, device.lanes(4))}
 
 
-def points(workload, device, rows, columns):
-    layout = WinogradLayout(workload, device.lanes(4), task_rows=rows, task_columns=columns)
-    families = list(winograd_nest.families(layout, device))
+def chosen(workload, lanes, rows=1, columns=1):
+    (layout, *_) = WinogradLayout.choices(workload, lanes)
+    return replace(layout, task_rows=rows, task_columns=columns)
+
+
+def points(workload, device, rows, columns, order=winograd_nest.POINTS):
+    layout = chosen(workload, device.lanes(4), rows, columns)
+    families = [f for f in winograd_nest.families(layout, device) if f.order == order]
     return [p for f in families for p in winograd_nest.points(layout, device, f)][-1:]
 
 
@@ -56,7 +62,19 @@ def test_tasks_are_exact(turn, name, host, inexact):
     if name not in fitting(device):
         pytest.skip("it saves nothing there")
     task = TASKS[turn // 3 % len(TASKS)]
-    assert inexact(workload, device, points(workload, device, *task)) == []
+    order = winograd_nest.ORDERS[turn % 2]
+    assert inexact(workload, device, points(workload, device, *task, order)) == []
+
+
+@pytest.mark.parametrize("kernel", [3, 4])
+def test_any_results_together_are_exact(kernel, host, inexact):
+    """Of axes with 6 positions: 1, 2 and 3."""
+    device = replace(host, vector_bits=128)
+    workload = Workload.make((1, 6, 6, 6, 4), (*[kernel] * 3, 4, 4), (1, 12, 12, 12, 4), 2)
+    layouts = WinogradLayout.choices(workload, 4)
+    assert len(layouts) == 3**3 - 1
+    found = [Point(each.name, order, 1) for each in layouts for order in winograd_nest.ORDERS]
+    assert inexact(workload, device, found[:: 1 if kernel == 4 else 7]) == []
 
 
 def test_all_but_common_geometries_fit(host):
@@ -66,7 +84,7 @@ def test_all_but_common_geometries_fit(host):
 def test_every_register_tile_is_exact(host, inexact):
     device = replace(host, vector_bits=128, vector_registers=12)
     workload = evenly((8, 24), kernel=4, width=7)
-    layout = WinogradLayout(workload, 4, task_rows=1, task_columns=4)
+    layout = chosen(workload, 4, columns=4)
     families = list(winograd_nest.families(layout, device))
     assert {family.vectors for family in families} == {1, 2, 3}
     found = [p for f in families for p in winograd_nest.points(layout, device, f)]
@@ -120,19 +138,20 @@ def test_result_does_not_depend_on_the_threads(host, built, of_threads):
 @pytest.mark.parametrize("kernel", [3, 4])
 def test_workspace_is_what_is_said_and_within_its_bounds(kernel, host, built):
     workload = Workload.make((1, 8, 24, 24, 64), (*[kernel] * 3, 32, 64), (1, 16, 48, 48, 32), 2)
-    for layout in winograd_nest.tasks(workload, host)[::9]:
-        for point in points(workload, host, layout.task_rows, layout.task_columns):
-            said = host.cores * winograd_nest.copied(layout, point.vectors)
-            assert said <= most_bytes(workload)
-            assert winograd_nest.within_bounds(layout, host, point)
-            taken = built(workload, host, point).workspace_bytes
-            assert 0.8 * taken <= said <= 1.05 * taken
+    for turn, layout in enumerate(winograd_nest.tasks(workload, host)[::31]):
+        family = Family(winograd_nest.ORDERS[turn % 2], 1)
+        *_, point = winograd_nest.points(layout, host, family)
+        said = host.cores * winograd_nest.copied(layout, point.vectors)
+        assert said <= most_bytes(workload)
+        assert winograd_nest.within_bounds(layout, host, point)
+        taken = built(workload, host, point).workspace_bytes
+        assert 0.8 * taken <= said <= 1.05 * taken
 
 
 def test_more_cores_may_make_too_many_copies(host):
     workload = evenly((64, 32), width=64)
-    layout = WinogradLayout(workload, host.lanes(4), task_rows=1, task_columns=32)
-    point = Point(layout.name, winograd_nest.ORDER, 1)
+    layout = chosen(workload, host.lanes(4), columns=32)
+    point = Point(layout.name, winograd_nest.POINTS, 1)
     assert winograd_nest.within_bounds(layout, replace(host, cores=1), point)
     assert not winograd_nest.within_bounds(layout, replace(host, cores=64), point)
 
@@ -141,9 +160,9 @@ def test_more_cores_may_make_too_many_copies(host):
 def test_code_has_one_register_tile_for_each_phase(built):
     """Written out by LLVM, the loops over points would have many."""
     workload, device = evenly((64, 16), width=12), catalogue.get("x86-64-v4")
-    layout = WinogradLayout(workload, 16, task_rows=1, task_columns=6)
+    layout = chosen(workload, 16, columns=6)
     assert layout.copies == 8
-    kernel = built(workload, device, Point(layout.name, winograd_nest.ORDER, 1, tile_w=6))
+    kernel = built(workload, device, Point(layout.name, winograd_nest.POINTS, 1, tile_w=6))
     module = getattr(kernel.module, "mod", kernel.module)
     code = "".join(
         each.inspect_source("asm") for each in [module, *module.imports] if each.kind == "llvm"
@@ -157,7 +176,8 @@ def test_code_has_one_register_tile_for_each_phase(built):
     [
         ((32, 32), {"width": 32}, True),
         ((32, 32), {"width": 32, "kernel": 2}, False),
-        ((33, 32), {"width": 32}, False),
+        ((33, 32), {"width": 32}, True),
+        ((3, 32), {"width": 32}, False),
         ((32, 1), {"width": 32}, False),
     ],
 )

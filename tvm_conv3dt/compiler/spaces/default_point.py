@@ -19,6 +19,12 @@ from tvm_conv3dt.compiler.mmla_layout import MmlaLayout
 from tvm_conv3dt.compiler.pair_layout import PairLayout
 from tvm_conv3dt.compiler.part_layout import PartLayout
 from tvm_conv3dt.compiler.spaces.channel_nest import stores_vectors
+from tvm_conv3dt.compiler.spaces.core_model import (
+    FMA_LATENCY,
+    LOADS_PER_CYCLE,
+    adds_apart,
+    multiply_adds,
+)
 from tvm_conv3dt.compiler.spaces.dot_nest import asks_ahead
 from tvm_conv3dt.compiler.spaces.llvm import layout_of, points
 from tvm_conv3dt.compiler.spaces.memory_model import NEAR, TURN_CYCLES, fetch, write
@@ -35,11 +41,12 @@ from tvm_conv3dt.spec import Workload
 
 __all__ = ["default_point", "default_points", "estimate"]
 
-_FMA_PER_CYCLE = 2
-_LOADS_PER_CYCLE = 1.6  # of two; the rest is lost to misses
-_FMA_LATENCY = 4
 _TILE_CYCLES = 16  # start, bias, activation and store of one tile, less what its size adds
 _BLOCK_CYCLES = 4  # of a vector of float16 that is added to two of float32
+_TREE_APART = 0.3  # of sums over lanes: the rest hides behind multiply-adds, where additions have units of their own
+_PARTS_APART = (
+    1.4  # times as long parts of channels' products take on such cores, measured on Zen 4
+)
 _TAP_CYCLES = 4  # one turn of the loops over taps
 _TASK_CYCLES = 200
 _NEAR_BYTES_PER_CYCLE = 60  # of the second cache, in part behind arithmetic
@@ -93,9 +100,11 @@ def _dot_estimate(layout: DotLayout, device: Device, point: Point) -> float:
     turns = depth.kernel * height.kernel / outputs_per_row_phase * layout.in_blocks
     products = layout.outputs * turns * width.kernel / width.phases
     vector = (
-        _dot_operations(layout, device, products, layout.inputs * turns) / _FMA_PER_CYCLE
+        _dot_operations(layout, device, products, layout.inputs * turns)
+        / multiply_adds(device, device.vector_bits)
         + _TAP_CYCLES * turns
-        + 2 * (layout.lanes - 1)  # the tree of shuffles
+        # The tree of shuffles and additions.
+        + 2 * (layout.lanes - 1) * (_TREE_APART if adds_apart(device) else 1.0)
         + _TILE_CYCLES
     )
     row = layout.row_vectors * vector * outputs_per_row_phase
@@ -239,9 +248,9 @@ def _tile_cycles(layout: Layout, device: Device, positions: int, vectors: int) -
         turns, cost, filters = taps * layout.quads, float(BLOCK), BLOCK * vectors
     read = positions * (layout.present if isinstance(layout, WholeLayout) else 1.0)
     step = max(
-        read * vectors * cost / _FMA_PER_CYCLE,
-        (read + filters) / _LOADS_PER_CYCLE,
-        _FMA_LATENCY,
+        read * vectors * cost / multiply_adds(device, device.vector_bits),
+        (read + filters) / LOADS_PER_CYCLE,
+        FMA_LATENCY,
     )
     whole, sums = stores_vectors(layout), 0.0
     if isinstance(layout, HalfLayout):
@@ -249,5 +258,6 @@ def _tile_cycles(layout: Layout, device: Device, positions: int, vectors: int) -
         sums = positions * vectors * layout.sum_blocks * taps / prod(layout.taps) * _BLOCK_CYCLES
     if isinstance(layout, PartLayout):
         sums = positions * (layout.parts - 0.5)  # of each a shuffle, and an addition to another
+        turns *= _PARTS_APART if adds_apart(device) else 1.0
     stores = positions * filters * (1 if whole else layout.stored_lanes)
     return step * turns + sums + _TAP_CYCLES * taps + _TILE_CYCLES + stores

@@ -1,18 +1,21 @@
 """The nest for Winograd's filtering: see `tvm_conv3dt.compiler.winograd_layout`.
 
-    parallel (n, groups of depth, tasks of height and width); phases
+    parallel (n, groups of depth, tasks of height and width); phases        in the order "points"
+    phases; parallel (n, groups of depth, tasks of height and width)        in the order "phases"
         sums of inputs: groups, vectors of input channels, points
         tiles of output channels
             products: points, tiles of groups; input channels; a register tile of groups and vectors
             results: groups, vectors, results of a group
 
-Sums of inputs and products stay in the second cache: as many groups are in a task as it holds. Where phases of an axis have different
+Sums of inputs and products stay in the second cache: as many groups are in a task as it holds. Each task reads all filters of its phases: with
+many channels those of one phase stay in a cache that all of them do not fit in. In that order each phase reads the input anew. Where phases of an axis have different
 numbers of taps each phase has code of its own (`tvm_conv3dt.compiler.phase_copies`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from math import prod
 from typing import Any
@@ -20,7 +23,7 @@ from typing import Any
 from tvm import s_tir
 
 from tvm_conv3dt.compiler.activation import EXPENSIVE
-from tvm_conv3dt.compiler.large_inputs import LOOKED_AT, SPARED
+from tvm_conv3dt.compiler.large_inputs import CHOSEN, LOOKED_AT, SPARED
 from tvm_conv3dt.compiler.phase_copies import mark_phases, mark_turns
 from tvm_conv3dt.compiler.spaces.point import (
     Choose,
@@ -37,9 +40,19 @@ from tvm_conv3dt.compiler.winograd_layout import WinogradLayout
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import Workload
 
-__all__ = ["ORDER", "apply", "copied", "families", "points", "tasks", "within_bounds"]
+__all__ = [
+    "ORDERS",
+    "PHASES",
+    "POINTS",
+    "apply",
+    "copied",
+    "families",
+    "points",
+    "tasks",
+    "within_bounds",
+]
 
-ORDER = "points"
+ORDERS = POINTS, PHASES = "points", "phases"
 _AXES = "dhw"
 _MOST_GROUPS = 64  # of a task
 _LEAST_GROUPS = 4
@@ -50,23 +63,21 @@ _ITEMSIZE = 4
 
 def tasks(workload: Workload, device: Device) -> list[WinogradLayout]:
     """Return layouts of tasks that share rows and columns evenly, and whose copies stay within bounds, and near."""
-    lanes = device.lanes(_ITEMSIZE)
-    if not WinogradLayout.fits(workload, lanes):
-        return []
-    _, height, width = WinogradLayout(workload, lanes).filterings
     most = min(most_bytes(workload) / device.cores, _NEAR * device.l2_bytes)
     found = []
-    for rows, columns in product(shares(height.tiles), shares(width.tiles)):
-        layout = WinogradLayout(workload, lanes, task_rows=rows, task_columns=columns)
-        whole = rows == 1 or columns == width.tiles
-        if whole and layout.task_groups <= _MOST_GROUPS and copied(layout, 1) <= most:
-            found.append(layout)
-    return [each for each in found if each.task_groups >= _LEAST_GROUPS]
+    for choice in WinogradLayout.choices(workload, device.lanes(_ITEMSIZE)):
+        _, height, width = choice.filterings
+        for rows, columns in product(shares(height.tiles), shares(width.tiles)):
+            layout = replace(choice, task_rows=rows, task_columns=columns)
+            whole = rows == 1 or columns == width.tiles
+            if whole and _LEAST_GROUPS <= layout.task_groups <= _MOST_GROUPS:
+                found.append(layout)
+    return [each for each in found if copied(each, 1) <= most]
 
 
 def copied(layout: WinogradLayout, vectors: int) -> int:
     """Return the bytes that a task takes for copies of rows, their sums, and the products of so many vectors."""
-    channels = layout.workload.in_channels
+    channels = layout.in_blocks * layout.lanes
     points = prod(layout.points) * (layout.task_groups * (channels + vectors * layout.lanes))
     return _ITEMSIZE * (layout.copied_positions * channels + points)
 
@@ -84,7 +95,7 @@ def families(layout: WinogradLayout, device: Device) -> Iterator[Family]:
     """Yield the structural choices: one design space each."""
     for vectors in range(1, min(5, layout.blocks) + 1):
         if layout.blocks % vectors == 0 and _allowed(layout, device, vectors):
-            yield Family(ORDER, vectors)
+            yield from (Family(order, vectors) for order in ORDERS)
 
 
 def points(layout: WinogradLayout, device: Device, family: Family) -> Iterator[Point]:
@@ -114,7 +125,10 @@ def apply(
 
     *task, rd, rh, rw, cb, g, md, mh, mw, v = sch.get_loops(y)
     panel, cb = sch.split(cb, [None, vectors])
-    sch.reorder(*task, rd, rh, rw, panel, g, cb, md, mh, mw, v)
+    if family.order == PHASES:
+        sch.reorder(rd, rh, rw, *task, panel, g, cb, md, mh, mw, v)
+    else:
+        sch.reorder(*task, rd, rh, rw, panel, g, cb, md, mh, mw, v)
     task = sch.fuse(*task)
     sch.parallel(task)
     if layout.workload.activation not in EXPENSIVE:
@@ -125,7 +139,7 @@ def apply(
     _add_products(sch, layout, cb)
     _make_directly(sch, layout, cb)
     _multiply(sch, layout, panel, tile_w)
-    _add_inputs(sch, layout, rw)
+    _add_inputs(sch, layout, task if family.order == PHASES else rw)
     _copy(sch, layout, task)
     for loop, name, each in zip((rd, rh, rw), _AXES, layout.filterings, strict=True):
         if not each.axis.uniform:
@@ -156,6 +170,7 @@ def _in_registers(sch: s_tir.Schedule, name: str, at: Any, loops: int) -> list[A
 def _add_products(sch: s_tir.Schedule, layout: WinogradLayout, at: Any) -> None:
     """Add up the products of a vector, along depth, height and width, in registers."""
     _in_registers(sch, "sums", at, 4)
+    sch.annotate(sch.get_sblock("sums"), CHOSEN, 1)
     for name, axes in (("back_h", "w"), ("back_d", "hw")):
         *loops, _, _ = _in_registers(sch, name, at, 5)
         _mark(sch, layout, loops[-len(axes) :], axes)
