@@ -127,7 +127,11 @@ REFUSED = {
         WorkloadError,
         "precision='float16': it is for arrays of float16, and dtype is float32",
     ),
-    "precision that is none": ({"precision": "f16"}, WorkloadError, "one of bfloat16, float16"),
+    "precision that is none": (
+        {"precision": "f16"},
+        WorkloadError,
+        "one of bfloat16, float32, float16",
+    ),
     "a number as input": ({"input": 1.0}, WorkloadError, "length is 0 and must be 5"),
     "channels of input": (
         {"input": zeros(1, 2, 3, 4, 4)},

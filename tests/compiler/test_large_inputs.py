@@ -84,13 +84,25 @@ def test_large_input_leaves_no_roundings_in_results_that_do_not_read_it(host, ca
     np.testing.assert_array_equal(found[small], expected[small])
 
 
-def test_tasks_forget_what_others_have_met(host, call, built):
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("kernel", [3, 4])
+def test_tasks_forget_what_others_have_met(kernel, order, host, call, built):
     """One infinity, in the first of many tasks: what it does not reach is exact."""
-    workload = evenly(channels(host), kernel=4, width=40)
+    workload = evenly(channels(host), kernel=kernel, width=40)
     x, filters, _ = integer_data(workload, seed=0)
     x[0, 0, 0, 0, 0] = np.inf
-    kernel = built(workload, host, Point(named(workload, host, 5), "points", 1, tile_w=5))
+    its = built(workload, host, Point(named(workload, host, 5), order, 1, tile_w=5))
     expected = reference(workload, x, filters)
     finite = np.isfinite(expected)
     assert not finite.all()
-    np.testing.assert_array_equal(call(kernel, x, filters)[finite], expected[finite])
+    np.testing.assert_array_equal(call(its, x, filters)[finite], expected[finite])
+
+
+def test_half_of_the_lanes_look_at_all_input_channels(host, call, built):
+    device = replace(host, vector_bits=512)
+    workload = evenly((19, 8), kernel=4)
+    x, filters, _ = integer_data(workload, seed=0)
+    x[0, 1, 1, 4, 18] = np.nan
+    expected = reference(workload, x, filters)
+    kernel = built(workload, device, Point(named(workload, device, 5), "points", 1, tile_w=5))
+    np.testing.assert_array_equal(call(kernel, x, filters), expected)

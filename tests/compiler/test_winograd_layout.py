@@ -76,6 +76,7 @@ def test_name_tells_results_and_task():
         "winograd-2x1x2-1x1-phases",
         "winograd-2x1x4-1x1",
         "winograd-3x1x2-1x1",  # more products than those of 2
+        "winograd-1x1x1-1x1",  # as many as taps ask for
     ],
 )
 def test_other_names_are_refused(name):

@@ -2,7 +2,7 @@
 
 Where output channels are in the lanes, packed filters are ``[blocks, td, th, tw, in, lanes]``: one vector of channels
 stands together, and the vectors that one tap reads follow each other in memory. On GPUs the lanes are the channels of a
-tile. Taps that a folded phase does not have, and input channels that fill up a tile, are zero. Where lanes share output channels, input channels
+tile. For Winograd's filtering they are ``[blocks, sums of taps and taps, in, lanes]``. Taps that a folded phase does not have, and input channels that fill up a tile, are zero. Where lanes share output channels, input channels
 are ``[in / parts]`` and lanes ``[out, parts]``. Where input channels are in the lanes, packed filters are ``[td, th, tw, out, blocks, lanes]``, and a
 channel that two blocks share has half of its filter in each: a zero in one of them would make NaN of an
 infinite input.
@@ -90,13 +90,14 @@ def define_packing(layout: AnyLayout, symbol: str) -> tirx.PrimFunc:
         schedule.bind(block, "blockIdx.x")
         schedule.bind(thread, "threadIdx.x")
     else:
-        if isinstance(layout, WinogradLayout):
+        summed = isinstance(layout, WinogradLayout)
+        if summed:
             # What a tap's factor is depends on neither channel.
             schedule.reorder(*loops[:2], *loops[4:], *loops[2:4])
         if isinstance(layout, SplitLayout):
             schedule.unroll(loops[5])  # pieces
-        schedule.parallel(schedule.fuse(*loops[: 2 if isinstance(layout, WinogradLayout) else 4]))
-        if isinstance(layout, WinogradLayout):
+        schedule.parallel(schedule.fuse(*loops[: 2 if summed else 4]))
+        if summed:
             schedule.decompose_reduction(schedule.get_sblock("packed"), loops[4])
     return next(iter(schedule.mod.functions.values()))
 

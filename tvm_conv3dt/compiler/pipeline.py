@@ -48,6 +48,7 @@ _CARRIED = (REGISTER_ROWS, STREAM)
 
 def lower_blocks(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """Apply this package's rewrites of a scheduled function, whose blocks are still there."""
+    # Copies of parallel loops have memory of their own for what their tasks have met, too.
     function = overlap_tiles(copy_phases(spare_sums(function)))
     function = prefetch_planes(shorten_tap_loops(skip_absent_taps(function)))
     return _carry_annotations(split_pieces(mend_sums(function)))

@@ -111,13 +111,13 @@ class Filtering:
         return [{j: 1} for j in range(points)] if self._plain(phase) else _INPUTS[points]
 
     def tap_forms(self, phase: int) -> list[Form]:
-        """Return the different sums of taps, in the order of inputs; see `tap_form`."""
+        """Return the different sums of taps, in the order of inputs; see `shares_tap`."""
         taps = self.axis.phase_taps(phase)
         return [{j: 1} for j in range(taps)] if self._plain(phase) else _TAPS[self.results, taps]
 
-    def tap_form(self, phase: int, point: int) -> int:
-        """Return which sum of taps a product has: a single tap is that of all results."""
-        return 0 if self.axis.phase_taps(phase) == 1 else point
+    def shares_tap(self, phase: int) -> bool:
+        """Whether all products of a phase have the same sum of taps, its single one; else each has its own."""
+        return self.axis.phase_taps(phase) == 1
 
     def result_forms(self, phase: int) -> list[Form]:
         """Return the sums of products, one for each result."""
@@ -128,7 +128,7 @@ class Filtering:
 
     def _plain(self, phase: int) -> bool:
         """Whether a phase has a product for each result and tap."""
-        return self.results == 1 or self.axis.phase_taps(phase) == 1
+        return self.results == 1 or self.shares_tap(phase)
 
     @cached_property
     def filters(self) -> list[Form]:

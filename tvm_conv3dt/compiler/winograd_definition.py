@@ -263,15 +263,10 @@ def _sum(
 
 def _filter(filtering: Filtering, phase: Any, point: Any) -> Any:
     """Return which of an axis' sums of taps a product has."""
+    own = [0 if filtering.shares_tap(r) else point for r in range(filtering.axis.phases)]
     if filtering.axis.uniform:
-        return phase * len(filtering.tap_forms(0)) + filtering.tap_form(0, 1) * point
-    return pick(
-        phase,
-        [
-            first + filtering.tap_form(r, 1) * point
-            for r, first in enumerate(filtering.first_filters)
-        ],
-    )
+        return phase * len(filtering.tap_forms(0)) + own[0]
+    return pick(phase, [first + n for first, n in zip(filtering.first_filters, own, strict=True)])
 
 
 def _tap(filtering: Filtering, phase: Any, j: Any) -> Any:

@@ -21,7 +21,7 @@ __all__ = ["WINOGRAD", "WinogradLayout"]
 WINOGRAD = "winograd-"
 """What the names of these formulations begin with."""
 
-_PATTERN = re.compile(rf"{WINOGRAD}([1-3])x([1-3])x([1-3])-(\d+)x(\d+)")
+_PATTERN = re.compile(rf"{WINOGRAD}(\d+)x(\d+)x(\d+)-(\d+)x(\d+)")
 _MOST_COPIES = 8
 _LEAST_LANES = 4
 
@@ -59,7 +59,8 @@ class WinogradLayout(Layout):
             task_rows=rows,
             task_columns=columns,
         )
-        if not all(each in Filtering.choices(each.axis) for each in found.filterings):
+        saves = all(each in Filtering.choices(each.axis) for each in found.filterings)
+        if not saves or max(found.results) == 1:
             raise error
         return found
 
@@ -72,8 +73,8 @@ class WinogradLayout(Layout):
     def choices(cls, workload: Workload, lanes: int) -> list[WinogradLayout]:
         """Make those, with tasks of one group, that save products of float32; the one that saves most comes first.
 
-        There are none where channels do not fill half a vector of a device's `lanes`, where rows are turned, and where it would be
-        too much code.
+        There are none where output channels do not fill half a vector of a device's `lanes`, or input channels one of `lanes_of`,
+        where rows are turned, and where it would be too much code.
         """
         lanes = cls.lanes_of(workload, lanes)
         layout = cls(workload, lanes)

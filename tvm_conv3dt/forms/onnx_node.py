@@ -68,8 +68,8 @@ def from_onnx(
     data_format : str
         Of the arrays that the operator takes and returns: ``"NCDHW"``, which is ONNX's, or ``"NDHWC"``.
     precision : str, optional
-        ``"bfloat16"`` permits products of factors rounded to bfloat16, of a weight of float32; ``"float16"`` sums in float16,
-        of a weight of float16; see `Workload`.
+        ``"bfloat16"`` permits products of factors rounded to bfloat16, of a weight of float32, and ``"float32"`` forbids what is done
+        without a precision; ``"float16"`` permits sums in float16, of a weight of float16; see `Workload`.
 
     Returns
     -------

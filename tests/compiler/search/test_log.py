@@ -128,6 +128,15 @@ def test_record_that_tvm_refuses_is_an_error(workload, filled):
         filled.database()
 
 
+def test_record_of_a_formulation_that_is_no_more_is_an_error(filled):
+    path = records_file(filled)
+    path.write_text(
+        re.sub(r"conv3d_transpose:[^:]+:", "conv3d_transpose:winograd-1x8:", path.read_text())
+    )
+    with pytest.raises(FileFormatError, match=r"formulation winograd-1x8 is none .*tune again"):
+        filled.database()
+
+
 @pytest.mark.parametrize("line", ["no JSON", "{}", "null", '["a", "b"]', "[1, 2]"])
 def test_damaged_workload_is_an_error(line, filled):
     (filled.path / "database_workload.json").write_text(f"{line}\n")

@@ -11,7 +11,7 @@ from tvm_conv3dt import cpu
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler.spaces import llvm, streams, winograd_nest
 from tvm_conv3dt.compiler.spaces.default_point import default_points
-from tvm_conv3dt.compiler.spaces.point import Family, Point
+from tvm_conv3dt.compiler.spaces.point import Point
 from tvm_conv3dt.compiler.spaces.workspace import most_bytes
 from tvm_conv3dt.compiler.winograd_layout import WinogradLayout
 from tvm_conv3dt.reference import random_data, reference
@@ -34,6 +34,9 @@ CASES = {
     "output channels share vectors": evenly((16, 21), width=4),
     "bias and relu": evenly((16, 32), width=4, bias=True, activation="relu"),
     "input channels share vectors": evenly((19, 16), width=4),
+    "taps that do not meet": Workload.make(
+        (1, 2, 3, 6, 16), (5, 3, 3, 16, 16), (1, 2, 3, 6, 16), 1
+    ),
     "batch": Workload.make((3, 2, 2, 2, 16), (3, 3, 3, 16, 16), (3, 2, 2, 2, 16), 1),
     **{name: of_geometry(geometry, 2, 16, 16) for name, geometry in COMMON.items()},
 }
@@ -79,6 +82,17 @@ def test_any_results_together_are_exact(kernel, host, inexact):
 
 def test_all_but_common_geometries_fit(host):
     assert set(CASES) - set(COMMON) <= set(fitting(replace(host, vector_bits=512)))
+
+
+@pytest.mark.parametrize("order", winograd_nest.ORDERS)
+@pytest.mark.parametrize("channels", [(19, 8), (19, 12), (8, 15)])
+@pytest.mark.parametrize("kernel", [3, 4])
+def test_half_of_the_lanes_are_exact(kernel, channels, order, host, inexact):
+    """Of eight output channels a vector, of more two that share some."""
+    device = replace(host, vector_bits=512)
+    workload = evenly(channels, kernel=kernel, width=4)
+    assert chosen(workload, 16).lanes == 8
+    assert inexact(workload, device, points(workload, device, 1, 2, order)) == []
 
 
 def test_every_register_tile_is_exact(host, inexact):
@@ -128,10 +142,12 @@ def test_error_is_about_that_of_sums_over_taps(kernel, stride, host, call, built
     assert errors[0] < 1.5 * errors[1]
 
 
-def test_result_does_not_depend_on_the_threads(host, built, of_threads):
-    workload = evenly((16, 32), width=12)
+@pytest.mark.parametrize("order", winograd_nest.ORDERS)
+@pytest.mark.parametrize("kernel", [3, 4])
+def test_result_does_not_depend_on_the_threads(kernel, order, host, built, of_threads):
+    workload = evenly((16, 32), kernel=kernel, width=12)
     data = random_data(workload, seed=0)
-    kernels = [built(workload, host, *points(workload, host, 1, 2))]
+    kernels = [built(workload, host, *points(workload, host, 1, 2, order))]
     assert len(set(of_threads(kernels, data))) == 1
 
 
@@ -139,7 +155,8 @@ def test_result_does_not_depend_on_the_threads(host, built, of_threads):
 def test_workspace_is_what_is_said_and_within_its_bounds(kernel, host, built):
     workload = Workload.make((1, 8, 24, 24, 64), (*[kernel] * 3, 32, 64), (1, 16, 48, 48, 32), 2)
     for turn, layout in enumerate(winograd_nest.tasks(workload, host)[::31]):
-        family = Family(winograd_nest.ORDERS[turn % 2], 1)
+        order = winograd_nest.ORDERS[turn % 2]
+        *_, family = (f for f in winograd_nest.families(layout, host) if f.order == order)
         *_, point = winograd_nest.points(layout, host, family)
         said = host.cores * winograd_nest.copied(layout, point.vectors)
         assert said <= most_bytes(workload)
@@ -167,7 +184,7 @@ def test_code_has_one_register_tile_for_each_phase(built):
     code = "".join(
         each.inspect_source("asm") for each in [module, *module.imports] if each.kind == "llvm"
     )
-    # Six in a tile, and those of sums over taps; of 27 points tiles would be many times as many.
+    # Six in a tile, and those of sums over taps; of dozens of points tiles would be many times as many.
     assert 8 * 6 <= code.count("vfmadd") <= 3 * 8 * 6
 
 

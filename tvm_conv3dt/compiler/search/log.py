@@ -177,7 +177,15 @@ class TuningLog:
         space = space_of(self.device)
         offered = {each.formulation for each in space.default_points(self.workload, self.device)}
         for name in offered | formulations_in(records):
-            kernel.register_intrinsics(space.layout_of(self.workload, self.device, name))
+            try:
+                layout = space.layout_of(self.workload, self.device, name)
+            except ValueError as error:
+                rule = f"its formulation {name} is none that this version knows"
+                mend = f"remove {self.path} and tune again"
+                raise FileFormatError(
+                    describe("read", "tuning log", str(self._records_file), rule, mend)
+                ) from error
+            kernel.register_intrinsics(layout)
 
     def _check(self) -> dict[str, Any]:
         values = read_json(self._run_file, SCHEMA)

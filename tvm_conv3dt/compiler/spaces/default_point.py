@@ -44,9 +44,7 @@ __all__ = ["default_point", "default_points", "estimate"]
 _TILE_CYCLES = 16  # start, bias, activation and store of one tile, less what its size adds
 _BLOCK_CYCLES = 4  # of a vector of float16 that is added to two of float32
 _TREE_APART = 0.3  # of sums over lanes: the rest hides behind multiply-adds, where additions have units of their own
-_PARTS_APART = (
-    1.4  # times as long parts of channels' products take on such cores, measured on Zen 4
-)
+_PARTS_APART = 1.4  # times as long parts of channels' products take on such cores
 _TAP_CYCLES = 4  # one turn of the loops over taps
 _TASK_CYCLES = 200
 _NEAR_BYTES_PER_CYCLE = 60  # of the second cache, in part behind arithmetic

@@ -7,9 +7,9 @@
             products: points, tiles of groups; input channels; a register tile of groups and vectors
             results: groups, vectors, results of a group
 
-Sums of inputs and products stay in the second cache: as many groups are in a task as it holds. Each task reads all filters of its phases: with
-many channels those of one phase stay in a cache that all of them do not fit in. In that order each phase reads the input anew. Where phases of an axis have different
-numbers of taps each phase has code of its own (`tvm_conv3dt.compiler.phase_copies`).
+Sums of inputs and products stay in the second cache: as many groups are in a task as it holds. Each task reads all filters of its phases.
+In the order "phases" those of one phase stay in a cache that all of them do not fit in, and the input is read once for each phase. Where
+phases of an axis have different numbers of taps each phase has code of its own (`tvm_conv3dt.compiler.phase_copies`).
 """
 
 from __future__ import annotations
