@@ -91,8 +91,7 @@ def _position(
 def _points(layout: WinogradLayout, padded: Any) -> Any:
     """Return the sums of inputs: ``[..., pd, ph, pw, g, ci]``."""
     width = layout.filterings[2]
-    channels = layout.in_blocks * layout.lanes
-    shape = (*_sizes(layout), *layout.points, layout.task_groups, channels)
+    shape = (*_sizes(layout), *layout.points, layout.task_groups, layout.copied_channels)
 
     def along_w(*index: Any) -> Any:
         *task, dd, dh, pw, g, ci = index
@@ -211,16 +210,16 @@ def _padded(layout: WinogradLayout, operands: Operands) -> Any:
         zero = tirx.const(0, "float32")
         return tirx.if_then_else(tirx.all(*inside), operands.element(n, d, h, w, channel), zero)
 
-    shape = (layout.workload.batch, *sizes, layout.in_blocks * layout.lanes)
+    shape = (layout.workload.batch, *sizes, layout.copied_channels)
     return te.compute(shape, element, "padded")
 
 
 def _copy_of(layout: WinogradLayout, channel: Any) -> Any:
     """Return where copies have an input channel: the last vector, which is whole, begins with some that the one before has, too."""
-    more = layout.in_blocks * layout.lanes - layout.workload.in_channels
+    more = layout.copied_channels - layout.workload.in_channels
     if not more:
         return channel
-    last = (layout.in_blocks - 1) * layout.lanes
+    last = layout.copied_channels - layout.lanes
     return channel + tirx.Select(channel >= last, tirx.const(more, "int32"), tirx.const(0, "int32"))
 
 

@@ -173,6 +173,11 @@ class WinogradLayout(Layout):
         return -(-self.workload.in_channels // self.lanes)
 
     @property
+    def copied_channels(self) -> int:
+        """Input channels of a position as copies have them, in whole vectors."""
+        return self.in_blocks * self.lanes
+
+    @property
     def padded(self) -> bool:
         """Whether the rows of the input are copied: always, with the zeros around them."""
         return True

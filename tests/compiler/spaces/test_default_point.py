@@ -1,6 +1,7 @@
 """Is the default point a sensible point of the space, for every layer and device?"""
 
 from dataclasses import replace
+from math import prod
 
 import pytest
 
@@ -9,8 +10,10 @@ pytest.importorskip("tvm")
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt import workload_set
 from tvm_conv3dt.compiler.spaces.default_point import default_point, default_points, estimate
-from tvm_conv3dt.compiler.spaces.llvm import formulations, points
+from tvm_conv3dt.compiler.spaces.llvm import formulations, layout_of, points
 from tvm_conv3dt.compiler.spaces.point import Point
+from tvm_conv3dt.compiler.winograd import Filtering
+from tvm_conv3dt.compiler.winograd_layout import WinogradLayout
 from tvm_conv3dt.spec import Workload
 
 CPUS = [name for name in catalogue.names()[1:] if catalogue.get(name).kind == "llvm"]
@@ -46,8 +49,10 @@ def test_more_cores_never_cost_more(cores):
 def test_estimate_cannot_beat_the_multipliers():
     products = DECODER.flops / 2 / (V3.vector_bits // 32)  # vector instructions
     for point in points(DECODER, V3):
-        # Of each axis two thirds of the products are left at least.
-        share = 8 / 27 if point.formulation.startswith("winograd-") else 1
+        layout = layout_of(DECODER, V3, point.formulation)
+        # What Winograd's filtering leaves of the products of all taps.
+        axes = layout.filterings if isinstance(layout, WinogradLayout) else ()
+        share = prod(each.products / Filtering(each.axis, 1).products for each in axes)
         assert estimate(DECODER, V3, point) >= share * products / 2 / V3.cores
 
 

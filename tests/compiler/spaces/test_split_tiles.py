@@ -162,11 +162,17 @@ def test_split_numbers_are_for_channels_that_fill_squares_and_many_positions(
 
 
 @pytest.mark.parametrize(
-    ("size", "channels", "kernel", "split"),
-    [(32, 64, 3, True), (32, 64, 2, True), (4, 512, 3, False), (4, 512, 4, False)],
+    ("size", "channels", "kernel", "split", "otherwise"),
+    [
+        (32, 64, 4, True, "winograd-"),
+        (32, 64, 3, True, "winograd-"),
+        (32, 64, 2, True, "phases"),  # of rows of 32 positions
+        (4, 512, 3, False, "whole-phases"),  # and of four
+        (4, 512, 4, False, "whole-phases"),
+    ],
 )
 def test_default_splits_numbers_unless_filters_are_most_of_what_is_read(
-    size, channels, kernel, split
+    size, channels, kernel, split, otherwise
 ):
     workload = Workload.make(
         (1, *[size] * 3, channels),
@@ -175,6 +181,8 @@ def test_default_splits_numbers_unless_filters_are_most_of_what_is_read(
         2,
     )
     assert default_point(workload, UNIT).formulation.startswith(SPLIT) == split
+    without = catalogue.get("x86-64-v4")
+    assert default_point(workload, without).formulation.startswith(otherwise)
 
 
 @pytest.mark.parametrize("data_format", DATA_FORMATS)

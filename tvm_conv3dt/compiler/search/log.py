@@ -64,6 +64,10 @@ class TuningLog:
     def _workload_file(self) -> Path:
         return self.path / "database_workload.json"
 
+    @property
+    def _mend(self) -> str:
+        return f"remove {self.path} and tune again"
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the log as its only writer.
@@ -124,8 +128,7 @@ class TuningLog:
             self._check()
         elif self._records_file.is_file() and self._records_file.stat().st_size:
             rule = "it has records and no run.json, which says what they were measured on"
-            mend = f"remove {self.path} and tune again"
-            raise FileFormatError(describe("read", "tuning log", str(self.path), rule, mend))
+            raise FileFormatError(describe("read", "tuning log", str(self.path), rule, self._mend))
         for file in (self._records_file, self._workload_file):
             _drop_unfinished_line(file)
         self._register_intrinsics(self._checked_records())
@@ -133,9 +136,8 @@ class TuningLog:
             return ms.database.JSONDatabase(str(self._workload_file), str(self._records_file))
         except (ValueError, RuntimeError, TypeError) as error:
             rule = f"TVM cannot read it: {str(error).strip().splitlines()[-1]}"
-            mend = f"remove {self.path} and tune again"
             raise FileFormatError(
-                describe("read", "tuning log", str(self.path), rule, mend)
+                describe("read", "tuning log", str(self.path), rule, self._mend)
             ) from error
 
     def runs(self) -> list[dict[str, Any]]:
@@ -181,21 +183,25 @@ class TuningLog:
                 layout = space.layout_of(self.workload, self.device, name)
             except ValueError as error:
                 rule = f"its formulation {name} is none that this version knows"
-                mend = f"remove {self.path} and tune again"
                 raise FileFormatError(
-                    describe("read", "tuning log", str(self._records_file), rule, mend)
+                    describe("read", "tuning log", str(self._records_file), rule, self._mend)
                 ) from error
             kernel.register_intrinsics(layout)
 
     def _check(self) -> dict[str, Any]:
         values = read_json(self._run_file, SCHEMA)
-        mend = f"remove {self.path} and tune again"
         check_signature(
-            self._run_file, values.get("signature"), self.device.name, values.get("device"), mend
+            self._run_file,
+            values.get("signature"),
+            self.device.name,
+            values.get("device"),
+            self._mend,
         )
         if values.get("id") != self.workload.id or not _are_runs(values.get("runs")):
             rule = "its fields are not those of this workload's run"
-            raise FileFormatError(describe("read", "tuning log", str(self._run_file), rule, mend))
+            raise FileFormatError(
+                describe("read", "tuning log", str(self._run_file), rule, self._mend)
+            )
         return values
 
     def _checked_records(self) -> str:

@@ -77,7 +77,7 @@ def tasks(workload: Workload, device: Device) -> list[WinogradLayout]:
 
 def copied(layout: WinogradLayout, vectors: int) -> int:
     """Return the bytes that a task takes for copies of rows, their sums, and the products of so many vectors."""
-    channels = layout.in_blocks * layout.lanes
+    channels = layout.copied_channels
     points = prod(layout.points) * (layout.task_groups * (channels + vectors * layout.lanes))
     return _ITEMSIZE * (layout.copied_positions * channels + points)
 
@@ -147,12 +147,14 @@ def apply(
             mark_phases(sch, loop, name, counts)
 
 
-def _mark(sch: s_tir.Schedule, layout: WinogradLayout, loops: list[Any], axes: str) -> None:
-    """Mark loops over points, or over the inputs that they are made of, of some axes."""
+def _mark(
+    sch: s_tir.Schedule, layout: WinogradLayout, loops: list[Any], axes: str, taps: bool = False
+) -> None:
+    """Mark loops over points, or over the inputs that they are made of, of some axes; or over `taps`."""
     for loop, name in zip(loops, axes, strict=True):
         each = layout.filterings[_AXES.index(name)]
         if not each.axis.uniform:
-            mark_turns(sch, loop, name, each.results - 1)
+            mark_turns(sch, loop, name, 0 if taps else each.results - 1)
 
 
 def _in_registers(sch: s_tir.Schedule, name: str, at: Any, loops: int) -> list[Any]:
@@ -185,9 +187,7 @@ def _make_directly(sch: s_tir.Schedule, layout: WinogradLayout, at: Any) -> None
     sch.reorder(*loops, jd, jh, jw, ci, v)
     sch.vectorize(v)
     sch.annotate(direct, SPARED, 1)
-    for loop, name, each in zip((jd, jh, jw), _AXES, layout.filterings, strict=True):
-        if not each.axis.uniform:
-            mark_turns(sch, loop, name, 0)
+    _mark(sch, layout, [jd, jh, jw], _AXES, taps=True)
 
 
 def _multiply(sch: s_tir.Schedule, layout: WinogradLayout, at: Any, tile_w: Any) -> None:
@@ -197,9 +197,7 @@ def _multiply(sch: s_tir.Schedule, layout: WinogradLayout, at: Any, tile_w: Any)
     cb, *points, g, v = sch.get_loops(products)[-6:]
     outer, inner = sch.split(g, [None, tile_w])
     sch.reorder(*points, outer, inner, cb, v)
-    for loop in (inner, cb):
-        sch.unroll(loop)
-    sch.vectorize(v)
+    _register_tile(sch, inner, cb, v)
     _mark(sch, layout, points, _AXES)
     # Points apart by an odd number of lines do not compete for the same places of a cache.
     sch.storage_align(products, 0, 10, 2 * _LINE, _LINE)
