@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
+from tvm_conv3dt.compiler.spaces.core_model import third_cache_rate
 from tvm_conv3dt.compiler.spaces.streams import outgrows_caches
 from tvm_conv3dt.device import Device
 from tvm_conv3dt.spec import Workload
@@ -20,7 +21,6 @@ TURN_CYCLES = 8
 """Of a vector whose rows are turned: loaded, through some shuffles, and stored."""
 
 _L2_BYTES_PER_CYCLE = 24
-_L3_BYTES_PER_CYCLE = 9
 _MEMORY_BYTES_PER_CYCLE = 4
 _EXPOSED = 0.3
 
@@ -32,7 +32,7 @@ def fetch(device: Device, working_set: float) -> float:
     if working_set <= device.l2_bytes * NEAR:
         return 0.25 / _L2_BYTES_PER_CYCLE
     if working_set <= device.l3_bytes * 0.75:
-        return 0.6 / _L3_BYTES_PER_CYCLE
+        return 0.6 / third_cache_rate(device)
     return 1.0 / _MEMORY_BYTES_PER_CYCLE
 
 
