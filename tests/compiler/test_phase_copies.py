@@ -9,7 +9,7 @@ tvm = pytest.importorskip("tvm")
 import tvm_ffi
 from tvm import s_tir, tirx
 
-from tvm_conv3dt.compiler.phase_copies import copy_phases
+from tvm_conv3dt.compiler.phase_copies import COPIED, copy_phases
 from tvm_conv3dt.compiler.schedule import point_schedule
 from tvm_conv3dt.compiler.spaces.point import Point
 from tvm_conv3dt.compiler.winograd_layout import WinogradLayout
@@ -48,6 +48,7 @@ def blocks(function, name):
 def test_phases_of_equal_taps_stay_a_loop(host):
     function = scheduled(host, (4, 3, 2), (2, 1, 1))
     assert copy_phases(function).same_as(function)
+    assert COPIED not in function.attrs
 
 
 def test_each_phase_of_other_taps_is_written_out(host):
@@ -58,6 +59,7 @@ def test_each_phase_of_other_taps_is_written_out(host):
     buffers = {each.writes[0].source for each in copies}
     assert len(buffers) == 4
     assert len(blocks(function, "padded")) == 1
+    assert COPIED in function.attrs
 
 
 def test_loops_take_as_many_turns_as_the_phase_has_points(host):

@@ -19,9 +19,10 @@ def at(expression: Any, values: Mapping[Any, int]) -> Any:
 
 def replaced(part: Any, pairs: Sequence[tuple[Any, Any]]) -> Any:
     """Return an expression, a statement or a function with the first variable, or buffer, of each pair replaced by the second."""
+    new = dict(pairs)
 
     def replace(each: ir.Var) -> Any:
-        return next((new for old, new in pairs if each.same_as(old)), each)
+        return new.get(each, each)
 
     return tvm_ffi.structural_map(part, (ir.Var, replace))
 

@@ -13,7 +13,10 @@ from tvm import ir, s_tir, tirx
 
 from tvm_conv3dt.compiler.expressions import replaced
 
-__all__ = ["copy_phases", "mark_phases", "mark_turns"]
+__all__ = ["COPIED", "copy_phases", "mark_phases", "mark_turns"]
+
+COPIED = "conv3d_transpose.copied"
+"""Attribute of a function in which phases were written out."""
 
 _PHASES = "conv3d_transpose.phases"
 _TURNS = "conv3d_transpose.turns"
@@ -40,7 +43,8 @@ def copy_phases(function: tirx.PrimFunc) -> tirx.PrimFunc:
             return loop
         axis, *taps = str(mark).split()
         # Inner loops are written out by now, with memory of their own.
-        own = [each for each in [*root.alloc_buffers, *made] if _written(loop.body, each)]
+        written = _written(loop.body)
+        own = [each for each in [*root.alloc_buffers, *made] if each in written]
         steps = []
         for phase, count in enumerate(map(int, taps)):
             memory = [(each, _like(each)) for each in own]
@@ -55,9 +59,10 @@ def copy_phases(function: tirx.PrimFunc) -> tirx.PrimFunc:
     if not made:
         return function
     root = body.block
-    kept = [each for each in [*root.alloc_buffers, *made] if _written(root.body, each)]
+    written = _written(root.body)
+    kept = [each for each in [*root.alloc_buffers, *made] if each in written]
     block = s_tir.SBlock([], [], [], "root", root.body, alloc_buffers=kept)
-    function = function.with_body(s_tir.SBlockRealize([], True, block))
+    function = function.with_body(s_tir.SBlockRealize([], True, block)).with_attr(COPIED, 1)
     return tirx.transform.ConvertSSA()(ir.IRModule({"main": function}))["main"]
 
 
@@ -75,12 +80,12 @@ def _with_turns(body: Any, axis: str, taps: int) -> Any:
     return tvm_ffi.structural_map(body, (tirx.For, shorten))
 
 
-def _written(part: Any, buffer: Any) -> bool:
-    found = False
+def _written(part: Any) -> set[Any]:
+    """Return the buffers that statements write."""
+    found: set[Any] = set()
 
     def visit(store: tirx.BufferStore) -> None:
-        nonlocal found
-        found = found or store.buffer.same_as(buffer)
+        found.add(store.buffer)
 
     tvm_ffi.structural_walk(part, (tirx.BufferStore, visit))
     return found

@@ -25,7 +25,7 @@ from tvm_conv3dt.compiler.mmla import import_products
 from tvm_conv3dt.compiler.overlap import overlap_tiles
 from tvm_conv3dt.compiler.pair_products import multiply_pairs
 from tvm_conv3dt.compiler.panel_prefetching import prefetch_panels
-from tvm_conv3dt.compiler.phase_copies import copy_phases
+from tvm_conv3dt.compiler.phase_copies import COPIED, copy_phases
 from tvm_conv3dt.compiler.pieces import split_pieces
 from tvm_conv3dt.compiler.prefetching import prefetch_planes
 from tvm_conv3dt.compiler.registers import split_registers
@@ -118,7 +118,7 @@ def _pipeline() -> tuple[Any, Any, Any]:
             _pass(split_registers),
             _pass(configure_tiles),
             s_tir.transform.RewriteUnsafeSelect(),
-            tirx.transform.CommonSubexprElim(),
+            _pass(_share_terms),
             tirx.transform.VerifyMemory(),
             tirx.transform.AnnotateEntryFunc(),
             tirx.transform.SplitHostDevice(),
@@ -129,6 +129,13 @@ def _pipeline() -> tuple[Any, Any, Any]:
 
 
 tirx.register_tir_pipeline(CPU, _pipeline)
+
+
+def _share_terms(function: tirx.PrimFunc) -> tirx.PrimFunc:
+    """Let terms that occur more than once be computed once; where phases are written out that is left to LLVM: TVM takes long for so much."""
+    if COPIED in function.attrs:
+        return function
+    return tirx.transform.CommonSubexprElim()(ir.IRModule({"main": function}))["main"]
 
 
 def _wide_offsets(function: tirx.PrimFunc) -> tirx.PrimFunc:
