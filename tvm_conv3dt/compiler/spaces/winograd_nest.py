@@ -106,9 +106,11 @@ def points(layout: WinogradLayout, device: Device, family: Family) -> Iterator[P
 
 
 def _tile_w_candidates(layout: WinogradLayout, device: Device, vectors: int) -> list[int]:
-    """Return the numbers of groups that a register tile may have."""
+    """Return the numbers of groups that a register tile may have: of those that make as many tiles the least."""
     room = (device.vector_registers - 1 - vectors) // vectors
-    return list(range(1, min(room, layout.task_groups) + 1))
+    groups = layout.task_groups
+    widths = {-(-groups // tiles) for tiles in range(1, groups + 1)}
+    return [width for width in sorted(widths) if width <= room]
 
 
 def apply(
