@@ -11,6 +11,7 @@ from tvm_conv3dt.compiler.spaces.space import space_of
 from tvm_conv3dt.spec import Workload
 
 UP = Workload.make((1, 3, 4, 5, 20), (3, 3, 3, 40, 20), (1, 6, 8, 10, 40), 2)
+FEW = Workload.make((1, 3, 8, 5, 40), (3, 3, 3, 2, 40), (1, 6, 16, 10, 2), 2)
 DEVICES = ["x86-64-v3", "cuda-sm87"]
 
 
@@ -30,16 +31,36 @@ def test_default_points_are_of_families_of_their_layouts(name):
         assert point.family in set(space.families(layout, device))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("name", DEVICES)
-def test_trace_tells_the_point_that_it_was_made_of(name, dtype):
-    device, workload = devices.get(name), UP.recast(dtype=dtype)
+@pytest.mark.parametrize("workload", [UP, FEW], ids=["up", "few"])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("x86-64-v3", "float32"),
+        ("x86-64-v3", "float16"),
+        ("x86-64-v4-amx", "float32"),
+        ("x86-64-v4-amx", "bfloat16"),
+        ("neoverse-n2", "bfloat16"),
+        ("cuda-sm87", "float32"),
+        ("cuda-sm87", "float16"),
+    ],
+)
+def test_trace_tells_the_point_that_it_was_made_of(name, dtype, workload):
+    """Also as a search keeps it: without decisions that change nothing."""
+    device, workload = devices.get(name), workload.recast(dtype=dtype)
     space = space_of(device)
-    for point in space.default_points(workload, device)[:3]:
+    for point in space.default_points(workload, device):
         layout = space.layout_of(workload, device, point.formulation)
+        chosen = {}
+
+        def last(name, candidates, chosen=chosen):
+            chosen[name] = candidates[-1]
+            return len(candidates) - 1
+
         sch = kernel.new_schedule(layout)
-        space.apply(sch, layout, device, point.family, point.choose)
-        assert point_of(sch.trace) == point
+        space.apply(sch, layout, device, point.family, last)
+        made = space.point(point.formulation, point.order, **chosen)
+        assert point_of(sch.trace) == made
+        assert point_of(sch.trace.simplified(remove_postproc=True)) == made
 
 
 def test_gpus_have_no_formulation_of_cpus():

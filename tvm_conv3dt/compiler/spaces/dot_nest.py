@@ -30,6 +30,7 @@ from tvm_conv3dt.compiler.spaces.point import (
     Family,
     Point,
     decider,
+    keep,
     mark,
 )
 from tvm_conv3dt.compiler.spaces.row_copies import copy_input, turn_back
@@ -112,10 +113,9 @@ def apply(
     n, qd, rd, qh, rh, f, e = sch.get_loops(stored)
     mark(sch, stored, layout.formulation, order)
     tile = decide("vectors", [vectors])
-    decide("tile_h", [1])
-    decide("tile_w", [1])
     # Stores that pass by the caches wait for the buffers that this nest's loads need: slower wherever measured.
-    decide("stream", [0])
+    for name, value in (("tile_h", 1), ("tile_w", 1), ("stream", 0)):
+        keep(sch, stored, name, decide(name, [value]))
     task_h = decide("task_h", task_h_candidates(layout, device))
     task, qh = sch.split(qh, [None, task_h])
     f_outer, f_inner = sch.split(f, [None, tile])
