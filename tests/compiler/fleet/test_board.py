@@ -22,6 +22,15 @@ def test_fields_of_a_later_version_are_passed_over():
     assert Board.from_json(BOARD.to_json().replace("{", '{"fan": "on", ', 1)) == BOARD
 
 
+def test_earlier_version_does_not_tell_its_server():
+    sent = replace(BOARD, server="any")
+    assert Board.from_json(sent.to_json().replace(', "server": "any"', "")) == BOARD
+
+
+def test_each_start_of_a_server_is_another():
+    assert this_board("").server != this_board("").server != ""
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"name": "pi5"}', "no"])
 def test_anything_else_is_no_description(text):
     with pytest.raises(ValueError):

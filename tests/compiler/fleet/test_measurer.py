@@ -13,6 +13,7 @@ pytest.importorskip("tornado")
 
 from tvm_conv3dt import device as catalogue
 from tvm_conv3dt.compiler import kernel
+from tvm_conv3dt.compiler.fleet import measurer as measurer_module
 from tvm_conv3dt.compiler.fleet.measurer import FleetMeasurer
 from tvm_conv3dt.compiler.fleet.recruiter import FleetSettings
 from tvm_conv3dt.compiler.fleet.tracker import Address
@@ -242,8 +243,13 @@ def test_gpus_are_refused(host):
         FleetMeasurer(catalogue.get("cuda-sm80"), 1, settings)
 
 
-def test_candidate_is_not_to_blame_for_boards_that_vanish(fleet, measuring, good, host):
-    """One board is killed again and again under one candidate, more often than candidates may crash."""
+@pytest.mark.parametrize("at_once", [False, True], ids=["later", "at once"])
+def test_candidate_is_not_to_blame_for_boards_that_vanish(
+    at_once, fleet, measuring, good, host, monkeypatch
+):
+    """One board is killed again and again under one candidate, more often than candidates may crash; and comes back."""
+    if at_once:
+        monkeypatch.setattr(measurer_module, "listens", lambda _: True)
     port = fleet.add()
     measurer = measuring(fleet, wait_seconds=60.0)
     give = measurer._give

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
+from uuid import uuid4
 
 from tvm_conv3dt import cpu, threads, tile_state
 from tvm_conv3dt.device import Device
@@ -38,6 +39,8 @@ class Board:
         That may run at once.
     tvm : str
         The version of its TVM.
+    server : str
+        What tells this start of its server from all others; empty where it does not say.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Board:
     cpu_features: tuple[str, ...]
     threads: int
     tvm: str
+    server: str = ""
 
     def to_json(self) -> str:
         """Return it as a board sends it."""
@@ -54,7 +58,7 @@ class Board:
 
     @classmethod
     def from_json(cls, text: str) -> Board:
-        """Return what a board sent; fields of a later version are passed over.
+        """Return what a board sent; fields of a later version are passed over, and of an earlier one may be missing.
 
         Raises
         ------
@@ -63,7 +67,11 @@ class Board:
         """
         values = json.loads(text)
         try:
-            known = {name: values[name] for name in cls.__dataclass_fields__}
+            known = {
+                each.name: values[each.name]
+                for each in fields(cls)
+                if each.default is MISSING or each.name in values
+            }
             return cls(**{**known, "cpu_features": tuple(known["cpu_features"])})
         except (KeyError, TypeError) as error:
             raise ValueError(f"no description of a board: {text[:80]}") from error
@@ -95,6 +103,7 @@ def this_board(tvm: str) -> Board:
         cpu_features=tuple(sorted(features)),
         threads=threads.available(),
         tvm=tvm,
+        server=uuid4().hex,
     )
 
 

@@ -13,7 +13,7 @@ from tvm_conv3dt.compiler.fleet.tracker import Address, Grant, Tracker
 from tvm_conv3dt.compiler.search.measurer import READY, Request
 from tvm_conv3dt.worker_process import WorkerProcess
 
-__all__ = ["HAVING_A_BOARD", "Job", "Lane", "State"]
+__all__ = ["HAVING_A_BOARD", "Job", "Lane", "Loss", "State"]
 
 _START_SECONDS = 120.0
 _END_SECONDS = 5.0
@@ -34,6 +34,15 @@ class State(Enum):
 HAVING_A_BOARD = (State.JOINING, State.FREE, State.BUSY)
 
 
+@dataclass(frozen=True)
+class Loss:
+    """Why a candidate had to be given to another: of what kind, and what the board said of itself, if there was one."""
+
+    kind: str
+    board: Address | None
+    about: Board | None
+
+
 @dataclass(eq=False)
 class Job:
     """A candidate on its way: its number, and what has become of it so far."""
@@ -41,8 +50,7 @@ class Job:
     index: int
     request: Request
     timeout: float
-    lost: list[str] = field(default_factory=list)
-    """Why it had to be given to another, each time."""
+    lost: list[Loss] = field(default_factory=list)
 
 
 class Lane:

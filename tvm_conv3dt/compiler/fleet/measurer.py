@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import wait
 from typing import Any
 
-from tvm_conv3dt.compiler.fleet.lane import HAVING_A_BOARD, Job, Lane, State
+from tvm_conv3dt.compiler.fleet.lane import HAVING_A_BOARD, Job, Lane, Loss, State
 from tvm_conv3dt.compiler.fleet.messages import Join, Lost, Unfit
 from tvm_conv3dt.compiler.fleet.ping import listens
 from tvm_conv3dt.compiler.fleet.recruiter import FleetSettings, Recruiter
@@ -214,6 +214,8 @@ class FleetMeasurer(AnyMeasurer):
             self._roster.finish(lane.board)
             yield lane.done().index, answer
         elif joining:
+            assert lane.board is not None
+            self._roster.join(lane.board, lane.about)
             self._model = lane.about.model if lane.about is not None else self._model
 
     def _take_board(self, lane: Lane) -> None:
@@ -240,15 +242,20 @@ class FleetMeasurer(AnyMeasurer):
         if job is None:
             return
         vanished = kind == "crash" and board is not None and not listens(board)
-        loss = "vanished" if vanished else kind
-        job.lost.append(loss)
-        if job.lost.count(loss) >= _MOST_LOSSES[loss]:
+        job.lost.append(Loss("vanished" if vanished else kind, board, lane.about))
+        losses = [self._kind(each) for each in job.lost]
+        if losses.count(losses[-1]) >= _MOST_LOSSES[losses[-1]]:
             yield (
                 job.index,
                 Failure(kind, f"{len(job.lost)} sessions with boards were lost: {reason}"),
             )
         else:
             waiting.append(job)
+
+    def _kind(self, loss: Loss) -> str:
+        """Return of which kind a loss is, as far as is known by now: a board that came back at once had seemed to live."""
+        vanished = loss.kind == "crash" and self._roster.restarted(loss.board, loss.about)
+        return "vanished" if vanished else loss.kind
 
     def _drop(self, lane: Lane) -> None:
         lane.close()

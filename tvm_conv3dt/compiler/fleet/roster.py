@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tvm_conv3dt.compiler.fleet.board import Board
 from tvm_conv3dt.compiler.fleet.tracker import Address
 
 __all__ = ["Roster"]
@@ -24,8 +25,19 @@ class Roster:
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
         self._failed: dict[Address, list[object]] = {}
+        self._servers: dict[Address, str] = {}
         self.finished: dict[Address, int] = {}
         self.left_out: dict[Address, str] = {}
+
+    def join(self, board: Address, about: Board | None) -> None:
+        """Note what a board says of itself as a session begins."""
+        self._servers[board] = "" if about is None else about.server
+
+    def restarted(self, board: Address | None, about: Board | None) -> bool:
+        """Whether a board's server has been started again since it said this of itself: no candidate ends a server."""
+        if board is None or about is None or not about.server:
+            return False
+        return self._servers.get(board, about.server) != about.server
 
     def finish(self, board: Address) -> None:
         """Note that a board has judged a candidate."""
