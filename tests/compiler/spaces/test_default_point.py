@@ -46,6 +46,15 @@ def test_more_cores_never_cost_more(cores):
         assert many <= one
 
 
+@pytest.mark.parametrize(("cores", "most"), [(1, 6), (2, 4), (3, 3), (4, 2), (8, 1)])
+def test_rows_that_are_none_idle_at_the_end(cores, most):
+    """Six rows of positions are eight tasks, shared out in order: of two cores the first has four that do something."""
+    workload = Workload.make((1, 40, 6, 48, 24), (4, 4, 4, 2, 24), (1, 80, 12, 96, 2), 2)
+    point = Point("dot", "rows-deep", 1)
+    found, task = (estimate(workload, replace(V3, cores=count), point) for count in (cores, 6))
+    assert found == pytest.approx(most / 2 * task)
+
+
 def test_estimate_cannot_beat_the_multipliers():
     products = DECODER.flops / 2 / (V3.vector_bits // 32)  # vector instructions
     for point in points(DECODER, V3):

@@ -119,15 +119,19 @@ def _dot_estimate(layout: DotLayout, device: Device, point: Point) -> float:
     far = times * row_bytes * fetch(device, prod(workload.input_spatial) * row_bytes / width.input)
     row += far * (_AHEAD if asks_ahead(workload, device, point.order) else 1.0)
     row += layout.row_vectors * _dot_near_bytes(layout, device, point) / _NEAR_BYTES_PER_CYCLE
-    tasks_h = ceil(height.quotients / point.task_h)
     rows_of_task = min(point.task_h, height.quotients) * (depth.quotients if deep else 1)
-    tasks = workload.batch * tasks_h * (1 if deep else depth.quotients)
+    tasks = workload.batch * ceil(height.quotients / point.task_h)
+    if deep:
+        # The last rows are none: the core that they fall to has less to do than others.
+        rounds = min(tasks, ceil(workload.batch * layout.rows / point.task_h / device.cores))
+    else:
+        rounds = ceil(tasks * depth.quotients / device.cores)
     task = row * rows_of_task + _TASK_CYCLES
     # Where rows are turned no order is a deep one.
     task += _copying(layout, (point.task_h + height.taps) * depth.taps * width.input, depth.taps)
     written = point.task_h * depth.phases * height.phases
     task += _turning_back(layout, written * width.output, written)
-    return float(task * ceil(tasks / device.cores))
+    return float(task * rounds)
 
 
 def _dot_near_bytes(layout: DotLayout, device: Device, point: Point) -> float:
