@@ -16,6 +16,7 @@ from tvm_conv3dt.compiler.schedule import apply_trace, default_schedule, trace_j
 from tvm_conv3dt.compiler.search import gpu_worker, worker
 from tvm_conv3dt.compiler.search import measurer as measurer_module
 from tvm_conv3dt.compiler.search.measurer import (
+    READY,
     Baseline,
     Candidate,
     Failure,
@@ -26,6 +27,7 @@ from tvm_conv3dt.compiler.search.measurer import (
 from tvm_conv3dt.compiler.spaces.llvm import layout_of
 from tvm_conv3dt.errors import TuningError
 from tvm_conv3dt.spec import ACTIVATIONS, Workload
+from tvm_conv3dt.worker_process import WorkerProcess
 
 # Sums of 32 products pass what 8 bits hold.
 WORKLOAD = Workload.make((1, 2, 2, 2, 32), (1, 1, 1, 8, 32), (1, 2, 2, 2, 8), 1)
@@ -77,6 +79,17 @@ def test_right_candidate_is_timed(measurer, good, host):
     assert isinstance(outcome, Timed)
     assert len(outcome.seconds) >= 3
     assert min(outcome.seconds) > 0
+
+
+def test_process_ends_without_a_word_when_who_asked_is_killed(good, host, tmp_path):
+    with (tmp_path / "said").open("w+b") as said:
+        process = WorkerProcess("tvm_conv3dt.compiler.search.worker", ["1"], output=said)
+        assert process.receive(120) == READY
+        process.send(request(good, host, seconds=0.5))
+        process._connection.close()
+        assert process._process.wait(60) == 0
+        said.seek(0)
+        assert said.read() == b""
 
 
 def test_workspace_is_reported(measurer, small, host):

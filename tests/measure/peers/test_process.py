@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from tvm_conv3dt.measure.peers import Peer, process
-from tvm_conv3dt.measure.peers.messages import Failure, Prepare, Prepared, Samples, Turn
+from tvm_conv3dt.measure.peers.messages import Failure, Prepare, Prepared, Ready, Samples, Turn
 from tvm_conv3dt.measure.peers.problem import Problem
 from tvm_conv3dt.measure.peers.process import Process
 from tvm_conv3dt.reference import reference
 from tvm_conv3dt.spec import Workload
+from tvm_conv3dt.worker_process import WorkerProcess
 
 WORKLOAD = Workload.make([1, 2, 3, 2, 4], [3, 3, 3, 2, 4], [1, 4, 6, 4, 2], 2, bias=True)
 
@@ -46,6 +47,18 @@ def test_right_peer_is_timed_in_all_its_layouts(start, request_of):
     samples = fake.turn(Turn(1, 0.001))
     assert isinstance(samples, Samples)
     assert min(samples.seconds) > 0
+
+
+def test_process_ends_without_a_word_when_who_asked_is_killed(request_of, tmp_path):
+    with (tmp_path / "said").open("w+b") as said:
+        arguments = ["fake_peer", "2", "slow", "0.2"]
+        peer = WorkerProcess("tvm_conv3dt.measure.peers.worker", arguments, output=said)
+        assert isinstance(peer.receive(60), Ready)
+        peer.send(request_of())
+        peer._connection.close()
+        assert peer._process.wait(60) == 0
+        said.seek(0)
+        assert said.read() == b""
 
 
 def test_our_own_result_is_written(start, tmp_path):

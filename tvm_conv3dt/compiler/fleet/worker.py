@@ -81,7 +81,7 @@ def main() -> None:
             connection.send(outcome)
             if isinstance(outcome, Lost):
                 return
-    except (EOFError, BrokenPipeError):
+    except (EOFError, ConnectionError):
         return  # who asked is gone
 
 

@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.connection import Connection
@@ -224,16 +225,13 @@ def main() -> None:
     connection: Connection[Any, Any] = Connection(descriptor)
     # As the runtime does it, so that what is measured here is what runs there.
     tvm.get_global_func("runtime.config_threadpool")(*pool_arguments(count, size=count))
-    connection.send(READY)
-    while True:
-        try:
-            request = connection.recv()
-        except EOFError:
-            return
-        answer = measure(request)
-        connection.send(answer)
-        if isinstance(answer, Failure) and answer.kind == CRASH:
-            return
+    with suppress(EOFError, ConnectionError):  # who asks is gone
+        connection.send(READY)
+        while True:
+            answer = measure(connection.recv())
+            connection.send(answer)
+            if isinstance(answer, Failure) and answer.kind == CRASH:
+                return
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
@@ -47,19 +48,22 @@ _ROUNDINGS = 1024
 def main() -> None:
     """Answer requests until the connection ends."""
     descriptor, module, threads, *arguments = sys.argv[1:]
-    connection: Connection[Any, Any] = Connection(int(descriptor))
+    with suppress(EOFError, ConnectionError):  # who asks is gone
+        _answer(Connection(int(descriptor)), module, int(threads), arguments)
+
+
+def _answer(
+    connection: Connection[Any, Any], module: str, threads: int, arguments: Sequence[str]
+) -> None:
     try:
-        started: Started = import_module(module).start(int(threads), *arguments)
+        started: Started = import_module(module).start(threads, *arguments)
     except Exception as error:
         connection.send(_failure(error))
         return
     connection.send(Ready(started.version))
     variants: Sequence[Variant] = ()
     while True:
-        try:
-            request: Prepare | Turn = connection.recv()
-        except EOFError:
-            return
+        request: Prepare | Turn = connection.recv()
         answer: Prepared | Samples | Failure
         try:
             if isinstance(request, Turn):
