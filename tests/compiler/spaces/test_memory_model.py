@@ -15,3 +15,8 @@ def test_each_cache_costs_more_than_the_one_before(name):
     costs = [fetch(device, size) for size in sizes]
     assert costs[0] == 0
     assert costs == sorted(set(costs))
+
+
+def test_amds_third_cache_gives_more():
+    amd, intel = (catalogue.get(name) for name in ("x86-64-v4-bf16", "x86-64-v4"))
+    assert fetch(intel, intel.l3_bytes / 2) > 2 * fetch(amd, amd.l3_bytes / 2)

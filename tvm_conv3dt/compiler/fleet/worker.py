@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from functools import lru_cache
 from multiprocessing.connection import Connection
 from typing import Any
@@ -73,7 +74,7 @@ def _first_line(error: Exception) -> str:
 def main() -> None:
     """Answer until the connection or the session ends."""
     connection: Connection[Any, Any] = Connection(int(sys.argv[1]))
-    try:
+    with suppress(EOFError, ConnectionError):  # who asks is gone
         connection.send(READY)
         session = _join(connection, connection.recv())
         while session is not None:
@@ -81,8 +82,6 @@ def main() -> None:
             connection.send(outcome)
             if isinstance(outcome, Lost):
                 return
-    except (EOFError, ConnectionError):
-        return  # who asked is gone
 
 
 if __name__ == "__main__":

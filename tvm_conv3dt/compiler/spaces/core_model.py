@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tvm_conv3dt.device import Device
 
-__all__ = ["FMA_LATENCY", "LOADS_PER_CYCLE", "adds_apart", "multiply_adds", "third_cache_rate"]
+__all__ = ["FMA_LATENCY", "LOADS_PER_CYCLE", "adds_apart", "multiply_adds"]
 
 FMA_LATENCY = 4
 LOADS_PER_CYCLE = 1.6
@@ -12,8 +12,6 @@ LOADS_PER_CYCLE = 1.6
 
 _FMA_PER_CYCLE = 2
 _AMD_BITS = 512
-_L3_BYTES_PER_CYCLE = 9
-_AMD_L3_BYTES_PER_CYCLE = 24  # measured on Zen 4: 27 of 8 MB, where the second cache gives 32
 
 
 def multiply_adds(device: Device, bits: int) -> float:
@@ -23,11 +21,6 @@ def multiply_adds(device: Device, bits: int) -> float:
     section 2.11).
     """
     return min(_FMA_PER_CYCLE, _AMD_BITS / bits) if adds_apart(device) else _FMA_PER_CYCLE
-
-
-def third_cache_rate(device: Device) -> float:
-    """Return the bytes that a core has from the third cache in a cycle: AMD's have nearly as many as from the second."""
-    return _AMD_L3_BYTES_PER_CYCLE if adds_apart(device) else _L3_BYTES_PER_CYCLE
 
 
 def adds_apart(device: Device) -> bool:
